@@ -1,0 +1,146 @@
+"""The one place that starts programs: argument list, timeout, captured output, clear error.
+
+No shell is ever involved. Secrets go through `stdin`, never through `argv`; what must not be seen
+even in a debug trace is listed in `secrets` and masked there and in errors.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from postmaster.errors import ProcessError
+
+DEFAULT_TIMEOUT = 60.0  # seconds
+ERROR_LINES = 5  # how many last lines of a program's complaint an error repeats
+
+#: Called with (argv, what happened) for each program run; `--debug` puts a printer here.
+observers: list[Callable[[str, str], None]] = []
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A program that ran to its end: exit status and what it printed, as text."""
+
+    argv: tuple[str, ...]
+    status: int
+    stdout: str
+    stderr: str
+
+
+def run(
+    argv: Sequence[str],
+    *,
+    stdin: str | bytes | None = None,
+    timeout: float = DEFAULT_TIMEOUT,
+    environment: Mapping[str, str] | None = None,
+    expect: Sequence[int] | None = (0,),
+    secrets: Sequence[str] = (),
+    hint: str | None = None,
+) -> Finished:
+    """Run a program and give back what it said.
+
+    `expect` lists the exit statuses that are no error (None: any). `timeout` is in seconds.
+    Undecodable output bytes become surrogate escapes, so nothing is lost.
+    Raises ProcessError when the program is missing, takes too long or ends otherwise.
+    """
+    data = stdin.encode() if isinstance(stdin, str) else stdin
+    shown = masked(argv, secrets)
+    try:
+        done = subprocess.run(
+            list(argv),
+            input=data if data is not None else b"",
+            capture_output=True,
+            timeout=timeout,
+            env=None if environment is None else dict(environment),
+            check=False,
+        )
+    except FileNotFoundError:
+        raise ProcessError(
+            f"the program {argv[0]} is not installed", hint=hint or "install the package that provides it"
+        ) from None
+    except PermissionError:
+        raise ProcessError(f"the program {argv[0]} may not be run by this user", hint=hint) from None
+    except subprocess.TimeoutExpired:
+        _tell(shown, f"no end after {timeout:g} s")
+        raise ProcessError(f"{argv[0]} did not finish within {timeout:g} s", hint=hint) from None
+    result = Finished(
+        tuple(argv),
+        done.returncode,
+        done.stdout.decode("utf-8", "surrogateescape"),
+        done.stderr.decode("utf-8", "surrogateescape"),
+    )
+    _tell(shown, f"exit status {result.status}")
+    if expect is not None and result.status not in expect:
+        raise ProcessError(_complaint(result, secrets), hint=hint)
+    return result
+
+
+@contextmanager
+def stream(argv: Sequence[str], *, hint: str | None = None) -> Iterator[Iterator[bytes]]:
+    """Run a program and hand out its standard output line by line, without holding it all.
+
+    Raises ProcessError at the end of the block when the program failed. Leaving the block early
+    ends the program quietly.
+    """
+    import tempfile  # here: only this function needs it, and start-up counts
+
+    complaints = tempfile.TemporaryFile()  # a pipe that nobody reads could fill and stall the program
+    try:
+        child = subprocess.Popen(
+            list(argv), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=complaints
+        )
+    except FileNotFoundError:
+        raise ProcessError(
+            f"the program {argv[0]} is not installed", hint=hint or "install the package that provides it"
+        ) from None
+    except PermissionError:
+        raise ProcessError(f"the program {argv[0]} may not be run by this user", hint=hint) from None
+    assert child.stdout is not None
+    finished = False
+
+    def lines() -> Iterator[bytes]:
+        nonlocal finished
+        assert child.stdout is not None
+        yield from child.stdout
+        finished = True
+
+    try:
+        yield lines()
+    finally:
+        child.stdout.close()
+        if not finished:
+            child.terminate()
+        status = child.wait()
+        complaints.seek(0)
+        stderr = complaints.read().decode("utf-8", "surrogateescape")
+        complaints.close()
+        _tell(masked(argv, ()), f"exit status {status}")
+    if finished and status != 0:
+        raise ProcessError(_complaint(Finished(tuple(argv), status, "", stderr), ()), hint=hint)
+
+
+def masked(argv: Sequence[str], secrets: Sequence[str]) -> str:
+    """The command line for people, with every secret in it replaced."""
+    return _mask(" ".join(argv), secrets)
+
+
+def _mask(text: str, secrets: Sequence[str]) -> str:
+    for secret in secrets:
+        if secret:
+            text = text.replace(secret, "********")
+    return text
+
+
+def _complaint(result: Finished, secrets: Sequence[str]) -> str:
+    said = (result.stderr.strip() or result.stdout.strip()).splitlines()[-ERROR_LINES:]
+    text = "; ".join(line.strip() for line in said if line.strip())
+    how = f"exit status {result.status}" if result.status >= 0 else f"signal {-result.status}"
+    return _mask(f"{result.argv[0]} failed with {how}" + (f": {text}" if text else ""), secrets)
+
+
+def _tell(command: str, outcome: str) -> None:
+    for observer in observers:
+        observer(command, outcome)
