@@ -1,0 +1,127 @@
+"""The name space that users and aliases share, and the targets that both can have."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import select
+
+from postmaster.address import Address, Domain, LocalPart
+from postmaster.directory import graph
+from postmaster.directory.database import Change
+from postmaster.directory.domains import named, require_home
+from postmaster.directory.schema import address, domain, target
+from postmaster.errors import ExistsError, InUseError, NotFoundError
+
+#: How each kind is called in a refusal.
+_KINDS = {"user": "a user", "alias": "an alias"}
+
+
+def claim(change: Change, where: Address, kind: str) -> int:
+    """Make the address row of a new user or alias and give back its id.
+
+    Raises ExistsError that names the object in the way, NotFoundError, RuleError.
+    """
+    home_id = require_home(change.connection, where.domain)
+    there = graph.find(change.connection, home_id, where.domain, where.local.text)
+    if there is not None:
+        raise ExistsError(
+            f"{where} is {_KINDS[there.kind]} already",
+            hint=f"see it with: postmaster {there.kind} show {where}",
+        )
+    return change.insert(
+        address,
+        {"domain_id": home_id, "local_part": where.local.text, "kind": kind, "created_at": change.now},
+    )
+
+
+def not_found(there: graph.Node | None, where: Address, kind: str) -> NotFoundError:
+    """The refusal for an address that is not there, or is of the other kind."""
+    if there is None:
+        return NotFoundError(f"there is no {kind} {where}", hint=f"postmaster {kind} list shows what there is")
+    other = there.kind
+    return NotFoundError(f"{where} is {_KINDS[other]}, not {_KINDS[kind]}", hint=f"postmaster {other} show {where}")
+
+
+def assign_targets(change: Change, source: graph.Node, targets: Sequence[Address]) -> None:
+    """Check the targets and make them the only ones of the source; equal rows stay as they are.
+
+    A target named twice counts once. Raises RuleError.
+    """
+    wanted = list(dict.fromkeys(targets))
+    graph.check_targets(change.connection, source, wanted)
+    rows = change.connection.execute(
+        select(target.c.id, target.c.local_part, target.c.domain)
+        .where(target.c.source_id == source.id)
+        .order_by(target.c.position)
+    ).all()
+    present = [Address(Domain(row.domain), LocalPart(row.local_part)) for row in rows]
+    if present == wanted:
+        return
+    for row in rows:
+        change.delete(target, row.id)
+    for position, one in enumerate(wanted):
+        change.insert(
+            target,
+            {
+                "source_id": source.id,
+                "position": position,
+                "local_part": one.local.text,
+                "base": one.local.base,
+                "domain": one.domain.ascii,
+            },
+        )
+
+
+def release(change: Change, node: graph.Node) -> tuple[Address, ...]:
+    """Take an address out of every target list that names it, then take away its own targets and row.
+
+    Gives back the addresses it was dropped from. Raises InUseError when it is the last target of
+    one of them; a catch-all is needed by every target that only it answers.
+    """
+    connection = change.connection
+    leading = [
+        found
+        for found in (
+            _through_catch_all(change, node) if node.address.is_catch_all else graph.sources_of(connection, node.address)
+        )
+        if found[1] != node.id
+    ]
+    going: dict[int, set[int]] = {}
+    for row_id, source_id, _ in leading:
+        going.setdefault(source_id, set()).add(row_id)
+    stranded = sorted(
+        {
+            source.unicode
+            for _, source_id, source in leading
+            if len(going[source_id]) == len(graph.targets_of(connection, source_id))
+        }
+    )
+    if stranded:
+        raise InUseError(
+            f"{node.address} is the last target of {named(stranded)}",
+            hint=f"give it another target or remove it first: postmaster alias show {stranded[0]}",
+        )
+    for row_id, _, _ in leading:
+        change.delete(target, row_id)
+    for row_id in connection.execute(select(target.c.id).where(target.c.source_id == node.id)).scalars().all():
+        change.delete(target, row_id)
+    return tuple(dict.fromkeys(source for _, _, source in leading))
+
+
+def _through_catch_all(change: Change, node: graph.Node) -> list[tuple[int, int, Address]]:
+    """Like `sources_of`, for a catch-all: the targets in its domain that no address of its own answers."""
+    connection = change.connection
+    home = address.alias("home")
+    home_id = connection.execute(select(address.c.domain_id).where(address.c.id == node.id)).scalar_one()
+    rows = connection.execute(
+        select(target.c.id, target.c.source_id, address.c.local_part, domain.c.name)
+        .join_from(target, address, target.c.source_id == address.c.id)
+        .join(domain, address.c.domain_id == domain.c.id)
+        .where(
+            target.c.domain == node.address.domain.ascii,
+            ~select(home.c.id).where(home.c.domain_id == home_id, home.c.local_part == target.c.base).exists(),
+        )
+        .order_by(target.c.id)
+    )
+    return [(row.id, row.source_id, Address(Domain(row.name), LocalPart(row.local_part))) for row in rows]

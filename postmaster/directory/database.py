@@ -1,0 +1,272 @@
+"""Opens the truth: reads are consistent, a change is one transaction that journals itself.
+
+`open_directory` refuses a truth that is missing or of another version and says which command to
+run; it first publishes what an interrupted command left. `Directory.change` begins with the write
+lock, records every row before and after in the journal, commits, and publishes. What is committed
+and not yet published is never lost: the next command publishes it.
+
+Only `postmaster` opens the truth. It is in SQLite's rollback-journal mode: one file is the backup.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, Table, create_engine, event, insert, select
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
+
+from postmaster.directory import publish as publishing
+from postmaster.directory.schema import JOURNALLED, REVISION, journal, journal_row
+from postmaster.errors import DirectoryError, PartialError, PostmasterError
+from postmaster.settings import Settings
+
+LOCK_TIMEOUT = 30.0  # seconds that a command waits for another one's transaction
+INIT_HINT = "run: postmaster init"
+
+
+class Directory:
+    """An open truth. `command` and `actor` go into the journal entry of each change."""
+
+    def __init__(self, settings: Settings, engine: Engine, *, command: str, actor: str) -> None:
+        self.settings = settings
+        self.engine = engine
+        self._command = command
+        self._actor = actor
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A read transaction: everything read in it is of one moment. Raises DirectoryError."""
+        with _plain_errors(self.settings), self.engine.connect() as connection, connection.begin():
+            yield connection
+
+    @contextmanager
+    def change(self, *, reason: str | None = None) -> Iterator[Change]:
+        """A transaction that writes rows and their journal entry, then publishes.
+
+        An exception inside rolls everything back. Raises DirectoryError when the truth stays
+        locked, PartialError when the change was kept and publishing it failed.
+        """
+        writing = self.engine.execution_options(postmaster_begin="BEGIN IMMEDIATE")
+        with _plain_errors(self.settings), writing.connect() as connection, connection.begin():
+            change = Change(connection, actor=self._actor, command=self._command, reason=reason)
+            yield change
+        if not change.is_empty:
+            self._publish_after_commit()
+
+    def publish(self, *, rebuild: bool = False) -> publishing.Published:
+        """Bring the look-ups up to date, or write them anew. Raises DirectoryError."""
+        with _plain_errors(self.settings):
+            return publishing.publish(self.settings.lookups, self.read, rebuild=rebuild)
+
+    def _publish_after_commit(self) -> None:
+        try:
+            self.publish()
+        except (PostmasterError, OSError) as error:
+            raise PartialError(
+                f"the change is kept, but the servers do not see it yet: {error}",
+                hint="run: postmaster publish",
+            ) from error
+
+
+class Change:
+    """A transaction under way. Rows are written through it alone, so the journal misses none."""
+
+    def __init__(self, connection: Connection, *, actor: str, command: str, reason: str | None) -> None:
+        self.connection = connection
+        self.now = datetime.now(UTC).replace(tzinfo=None)
+        self._entry = {"made_at": self.now, "actor": actor, "command": command, "reason": reason}
+        self._entry_id: int | None = None
+        self._position = 0
+
+    @property
+    def is_empty(self) -> bool:
+        return self._entry_id is None
+
+    def insert(self, table: Table, values: Mapping[str, Any]) -> int:
+        """Add a row and give back its id."""
+        key = self.connection.execute(insert(table).values(values)).inserted_primary_key
+        assert key is not None
+        self._record(table, int(key[0]), None, self._row(table, int(key[0])))
+        return int(key[0])
+
+    def update(self, table: Table, row_id: int, values: Mapping[str, Any]) -> None:
+        """Give columns of a row new values; nothing is journalled where nothing differs."""
+        before = self._row(table, row_id)
+        assert before is not None
+        if all(before[name] == value for name, value in values.items()):
+            return
+        self.connection.execute(table.update().where(table.c.id == row_id).values(values))
+        self._record(table, row_id, before, {**before, **values})
+
+    def delete(self, table: Table, row_id: int) -> None:
+        before = self._row(table, row_id)
+        assert before is not None
+        self.connection.execute(table.delete().where(table.c.id == row_id))
+        self._record(table, row_id, before, None)
+
+    def _row(self, table: Table, row_id: int) -> dict[str, Any] | None:
+        row = self.connection.execute(select(table).where(table.c.id == row_id)).mappings().one_or_none()
+        return None if row is None else dict(row)
+
+    def _record(
+        self, table: Table, row_id: int, before: dict[str, Any] | None, after: dict[str, Any] | None
+    ) -> None:
+        assert table.name in JOURNALLED
+        if self._entry_id is None:
+            key = self.connection.execute(insert(journal).values(self._entry)).inserted_primary_key
+            assert key is not None
+            self._entry_id = int(key[0])
+        self.connection.execute(
+            insert(journal_row).values(
+                entry_id=self._entry_id,
+                position=self._position,
+                table_name=table.name,
+                row_id=row_id,
+                before=_as_json(before),
+                after=_as_json(after),
+            )
+        )
+        self._position += 1
+
+
+@contextmanager
+def open_directory(
+    settings: Settings, *, command: str = "", actor: str | None = None
+) -> Iterator[Directory]:
+    """Open the truth for one command. Raises DirectoryError with the command that mends it."""
+    engine = make_engine(settings)
+    try:
+        with _plain_errors(settings), engine.connect() as connection, connection.begin():
+            check_revision(current_revision(connection))
+        directory = Directory(settings, engine, command=command, actor=actor or current_actor())
+        if publishing.is_behind(settings.lookups, directory.read):
+            directory.publish()
+        yield directory
+    finally:
+        engine.dispose()
+
+
+def make_engine(settings: Settings, *, create: bool = False) -> Engine:
+    """An engine for the truth; with `create`, a missing SQLite file is made, readable to its owner alone."""
+    try:
+        url = make_url(settings.directory.url)
+    except ArgumentError:
+        raise DirectoryError(
+            "directory.url is not a database URL", hint="for example sqlite:////var/lib/postmaster/directory.db"
+        ) from None
+    if url.get_backend_name() != "sqlite":
+        raise DirectoryError(
+            f"directory.url names {url.get_backend_name()}, which is not supported yet",
+            hint="use sqlite:////var/lib/postmaster/directory.db",
+        )
+    if not url.database or url.database == ":memory:":
+        raise DirectoryError("directory.url names no file", hint="use sqlite:////absolute/path/directory.db")
+    _check_file(Path(url.database), create)
+    engine = create_engine(url, connect_args={"isolation_level": None, "timeout": LOCK_TIMEOUT})
+
+    @event.listens_for(engine, "connect")
+    def prepare(dbapi: Any, _record: Any) -> None:
+        dbapi.execute("PRAGMA foreign_keys=ON")
+        dbapi.execute("PRAGMA trusted_schema=OFF")
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        # The driver is in autocommit, so that a transaction begins where we say and with the lock we say.
+        connection.exec_driver_sql(connection.get_execution_options().get("postmaster_begin", "BEGIN"))
+
+    return engine
+
+
+def truth_file(settings: Settings) -> Path | None:
+    """The file of an SQLite truth, None for any other."""
+    prefix, _, path = settings.directory.url.partition(":///")
+    return Path(path) if prefix.startswith("sqlite") and path else None
+
+
+def current_revision(connection: Connection) -> str | None:
+    """The revision of the truth, None where it was never set up."""
+    if not connection.dialect.has_table(connection, "alembic_version"):
+        return None
+    return connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
+
+
+def check_revision(revision: str | None) -> None:
+    """Refuse a truth of another version than this program's. Raises DirectoryError."""
+    if revision is None:
+        raise DirectoryError("the directory is not set up", hint=INIT_HINT)
+    if revision != REVISION:
+        raise DirectoryError(
+            f"the directory is of version {revision}, this program needs {REVISION}",
+            hint=INIT_HINT if revision < REVISION else "install the newer postmaster that made it",
+        )
+
+
+def current_actor() -> str:
+    """Who runs this command: the login behind sudo, else the user's name, else the uid."""
+    import pwd
+
+    behind = os.environ.get("SUDO_USER", "")
+    if behind and behind.isprintable() and len(behind) <= 64:
+        return behind
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())
+
+
+def _check_file(file: Path, create: bool) -> None:
+    try:
+        mode = file.stat().st_mode
+    except FileNotFoundError:
+        if not create:
+            raise DirectoryError(f"there is no directory at {file}", hint=INIT_HINT) from None
+        try:
+            os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+        except FileExistsError:
+            pass  # another init was quicker
+        except OSError as error:
+            raise DirectoryError(f"{file} cannot be made: {error.strerror}") from None
+        return
+    except OSError as error:
+        raise DirectoryError(
+            f"the directory {file} cannot be opened: {error.strerror}", hint="run it as root"
+        ) from None
+    if not stat.S_ISREG(mode):
+        raise DirectoryError(f"the directory {file} is not a regular file")
+    if not os.access(file, os.R_OK | os.W_OK):
+        raise DirectoryError(f"the directory {file} cannot be opened: Permission denied", hint="run it as root")
+
+
+@contextmanager
+def _plain_errors(settings: Settings) -> Iterator[None]:
+    """Turn the database's complaints into one clear line."""
+    try:
+        yield
+    except OperationalError as error:
+        text = str(error.orig)
+        if "locked" in text:
+            raise DirectoryError(
+                f"another command kept the directory locked for {LOCK_TIMEOUT:g} s",
+                hint="try again; see who holds it with: fuser " + str(truth_file(settings)),
+            ) from error
+        raise DirectoryError(f"the directory cannot be used: {text}") from error
+    except DatabaseError as error:
+        raise DirectoryError(
+            f"the directory is damaged or not ours: {error.orig}", hint="restore it from a backup"
+        ) from error
+
+
+def _as_json(row: dict[str, Any] | None) -> str | None:
+    if row is None:
+        return None
+    import json
+
+    plain = {k: v.isoformat() if isinstance(v, datetime) else v for k, v in row.items()}
+    return json.dumps(plain, ensure_ascii=False, sort_keys=True)

@@ -1,0 +1,171 @@
+"""Where addresses point: resolving one target, and refusing loops and dead ends when written.
+
+An address leads to itself, through an alias domain to its twin in the hosted domain, or to the
+domain's catch-all. Mail for a domain that is not hosted here leaves the house. The rules follow
+Postfix's virtual(5) as `lookups.py` publishes it: an extension does not change where an address
+leads, an alias domain has no catch-all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, select
+
+from postmaster.address import Address, Domain, LocalPart
+from postmaster.directory.schema import address, domain, target
+from postmaster.errors import RuleError
+
+#: Postfix's virtual_alias_expansion_limit and virtual_alias_recursion_limit, both 1000 by default:
+#: past them the whole message is deferred, for every recipient.
+EXPANSION_LIMIT = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """An address of ours that a target leads to."""
+
+    id: int
+    kind: str
+    address: Address
+
+
+@dataclass(frozen=True, slots=True)
+class Hosted:
+    """A domain that is served here: its own id, and the id and name of where its addresses are."""
+
+    id: int
+    home_id: int
+    home: Domain
+
+    @property
+    def is_alias(self) -> bool:
+        return self.id != self.home_id
+
+
+def hosted(connection: Connection, name: Domain) -> Hosted | None:
+    """The domain if it is served here, as itself or as an alias domain."""
+    home = domain.alias("home")
+    row = connection.execute(
+        select(domain.c.id, domain.c.alias_of_id, home.c.name)
+        .join_from(domain, home, domain.c.alias_of_id == home.c.id, isouter=True)
+        .where(domain.c.name == name.ascii)
+    ).one_or_none()
+    if row is None:
+        return None
+    if row.alias_of_id is None:
+        return Hosted(row.id, row.id, name)
+    return Hosted(row.id, row.alias_of_id, Domain(row.name))
+
+
+def find(connection: Connection, home_id: int, home: Domain, local_part: str) -> Node | None:
+    """The user or alias with exactly this local part in a hosted domain."""
+    row = connection.execute(
+        select(address.c.id, address.c.kind).where(
+            address.c.domain_id == home_id, address.c.local_part == local_part
+        )
+    ).one_or_none()
+    return None if row is None else Node(row.id, row.kind, Address(home, LocalPart(local_part)))
+
+
+def lead(connection: Connection, where: Address) -> tuple[bool, Node | None]:
+    """(is the domain hosted here, the node that mail for this address reaches)."""
+    here = hosted(connection, where.domain)
+    if here is None:
+        return False, None
+    node = find(connection, here.home_id, here.home, where.local.base)
+    if node is None and not here.is_alias:
+        node = find(connection, here.home_id, here.home, "")
+    return True, node
+
+
+def targets_of(connection: Connection, source_id: int) -> tuple[Address, ...]:
+    """The targets of an address, in order."""
+    rows = connection.execute(
+        select(target.c.local_part, target.c.domain)
+        .where(target.c.source_id == source_id)
+        .order_by(target.c.position)
+    )
+    return tuple(Address(Domain(row.domain), LocalPart(row.local_part)) for row in rows)
+
+
+def sources_of(connection: Connection, where: Address) -> list[tuple[int, int, Address]]:
+    """(target row, source id, source address) of each target that names this address or a twin of it."""
+    here = hosted(connection, where.domain)
+    names = [where.domain.ascii]
+    if here is not None:
+        names = list(
+            connection.execute(
+                select(domain.c.name).where((domain.c.id == here.home_id) | (domain.c.alias_of_id == here.home_id))
+            ).scalars()
+        )
+    rows = connection.execute(
+        select(target.c.id, target.c.source_id, address.c.local_part, domain.c.name)
+        .join_from(target, address, target.c.source_id == address.c.id)
+        .join(domain, address.c.domain_id == domain.c.id)
+        .where(target.c.domain.in_(names), target.c.base == where.local.base)
+        .order_by(target.c.id)
+    )
+    return [
+        (row.id, row.source_id, Address(Domain(row.name), LocalPart(row.local_part))) for row in rows
+    ]
+
+
+def check_targets(connection: Connection, source: Node, targets: Sequence[Address]) -> None:
+    """Refuse targets that lead nowhere, back to the source, or past Postfix's limits. Raises RuleError.
+
+    `source` need not be in the database yet; its present targets there are not looked at.
+    """
+    first: list[Node] = []
+    for one in targets:
+        here, node = lead(connection, one)
+        if here and node is None:
+            raise RuleError(
+                f"{source.address} cannot lead to {one}: that address does not exist",
+                hint=f"make it first, for example: postmaster user add {one.without_extension}",
+            )
+        if node is not None:
+            first.append(node)
+    _follow(connection, source, first)
+
+
+def _follow(connection: Connection, source: Node, first: Iterable[Node]) -> None:
+    came_from: dict[int, Node] = {}
+    queue: list[Node] = []
+    for node in first:
+        if node.id == source.id:
+            raise RuleError(
+                f"{source.address} cannot lead to itself",
+                hint="a user keeps a copy of forwarded mail with --keep-copy",
+            )
+        if node.id not in came_from:
+            came_from[node.id] = source
+            queue.append(node)
+    expanded = 0
+    while queue:
+        node = queue.pop()
+        for one in targets_of(connection, node.id):
+            expanded += 1
+            if expanded > EXPANSION_LIMIT:
+                raise RuleError(
+                    f"{source.address} would expand to more than {EXPANSION_LIMIT} addresses, "
+                    "and Postfix would defer the whole message",
+                    hint="split the list, or use a mailing list manager",
+                )
+            _, following = lead(connection, one)
+            if following is None:
+                continue
+            if following.id == source.id:
+                raise RuleError(_loop(source, node, came_from), hint="take one of these targets out")
+            if following.id not in came_from:
+                came_from[following.id] = node
+                queue.append(following)
+
+
+def _loop(source: Node, last: Node, came_from: dict[int, Node]) -> str:
+    way = [source, last]
+    while (before := came_from[way[-1].id]).id != source.id:
+        way.append(before)
+    path = [source, *reversed(way[1:]), source]
+    return "mail would go in a circle: " + " → ".join(str(node.address) for node in path)

@@ -1,0 +1,399 @@
+"""The look-up files: what Postfix and Dovecot read, as plain tables under stable views.
+
+`postfix.db` (root:postfix 0640) has domains, addresses, aliases, forwards and owners, and no
+secret. `dovecot.db` (root:dovecot 0640) has all that passdb and userdb need. The views are the
+contract with the servers and change only by adding; the tables under them mirror the truth's rows,
+less what a server need not know.
+
+Servers have these files open while we write. What makes that safe (Postfix `dict_sqlite.c` ends its
+process at a lock, and so does a reader that misses `-wal` or `-shm` and may not make them):
+- WAL mode, short transactions, written in place, `cache_spill` off;
+- the side files are never removed: each process keeps one more connection to each file, which is
+  never closed, so nobody is ever the last to close (see `_keep`);
+- a new file is filled beside its place, given its owner and mode, renamed in, then put in WAL mode.
+Whatever is missing or has the wrong owner or mode is put right each time we write.
+
+No promise that a reader never meets a lock: with `proxy:` in front it costs a client a second, and
+no recipient is refused.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from postmaster.errors import DirectoryError
+from postmaster.settings import LookupsSettings, Settings
+
+#: Changes with the tables or views below; a file of another version is made anew in place.
+VERSION = 1
+LOCK_TIMEOUT = 30.0  # seconds
+FILE_MODE = 0o640
+FOLDER_MODE = 0o711  # servers pass through; they need not list
+PROBE_LIFETIME = 600.0  # seconds after which a probe that was left behind is taken away
+
+_PUBLISHED = """
+CREATE TABLE published (
+    id INTEGER PRIMARY KEY CHECK (id = 1), version INTEGER NOT NULL,
+    entry INTEGER NOT NULL, made_at TEXT NOT NULL);
+"""
+
+_POSTFIX = """
+CREATE TABLE domain (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, alias_of_id INTEGER);
+CREATE INDEX ix_domain_alias ON domain (alias_of_id);
+CREATE TABLE address (
+    id INTEGER PRIMARY KEY, domain_id INTEGER NOT NULL, local_part TEXT NOT NULL, kind TEXT NOT NULL,
+    keeps INTEGER NOT NULL, receives INTEGER NOT NULL, sends INTEGER NOT NULL, login TEXT,
+    UNIQUE (domain_id, local_part));
+CREATE UNIQUE INDEX ix_address_login ON address (login) WHERE login IS NOT NULL;
+CREATE TABLE target (
+    id INTEGER PRIMARY KEY, source_id INTEGER NOT NULL, position INTEGER NOT NULL,
+    local_part TEXT NOT NULL, base TEXT NOT NULL, domain TEXT NOT NULL);
+CREATE INDEX ix_target_source ON target (source_id, position);
+
+-- An address by each name it answers to: its own, and one in every alias domain.
+CREATE VIEW answer AS
+    SELECT a.id, a.local_part, d.name AS domain FROM domain d JOIN address a ON a.domain_id = d.id
+    WHERE a.local_part <> ''
+    UNION ALL
+    SELECT a.id, a.local_part, d.name FROM domain d JOIN address a ON a.domain_id = d.alias_of_id
+    WHERE a.local_part <> '';
+-- Targets that mail can go on to: not a user here who does not receive.
+CREATE VIEW open_target AS
+    SELECT t.id, t.source_id, t.position, t.local_part, t.domain,
+           EXISTS (SELECT 1 FROM domain l WHERE l.name = t.domain) AS is_local
+    FROM target t
+    WHERE NOT EXISTS (
+        SELECT 1 FROM domain d JOIN address a
+            ON a.domain_id = COALESCE(d.alias_of_id, d.id) AND a.local_part = t.base
+        WHERE d.name = t.domain AND a.receives = 0);
+
+CREATE VIEW virtual_mailbox_domain AS SELECT name AS domain FROM domain WHERE alias_of_id IS NULL;
+CREATE VIEW virtual_alias_domain AS SELECT name AS domain FROM domain WHERE alias_of_id IS NOT NULL;
+CREATE VIEW virtual_mailbox AS
+    SELECT a.local_part, d.name AS domain, a.local_part || '@' || d.name AS address
+    FROM domain d JOIN address a ON a.domain_id = d.id WHERE a.kind = 'user';
+CREATE VIEW virtual_alias AS
+    SELECT a.local_part, d.name AS domain,
+           t.local_part AS target_local, t.domain AS target_domain, t.is_local
+    FROM domain d JOIN address a ON a.domain_id = d.id JOIN open_target t ON t.source_id = a.id
+    WHERE a.local_part <> ''
+    UNION ALL
+    SELECT a.local_part, d.name, a.local_part, d.name, 1
+    FROM domain d JOIN address a ON a.domain_id = d.id WHERE a.keeps = 1
+    UNION ALL
+    SELECT a.local_part, d.name, a.local_part, h.name, 1
+    FROM domain d JOIN domain h ON h.id = d.alias_of_id JOIN address a ON a.domain_id = h.id
+    WHERE a.local_part <> '';
+CREATE VIEW catch_all AS
+    SELECT d.name AS domain, t.local_part || '@' || t.domain AS target
+    FROM domain d JOIN address a ON a.domain_id = d.id AND a.local_part = ''
+    JOIN open_target t ON t.source_id = a.id;
+CREATE VIEW recipient_access AS
+    SELECT n.local_part, n.domain, '550 5.2.1 Mailbox disabled, not accepting messages' AS action
+    FROM answer n JOIN address a ON a.id = n.id
+    WHERE a.receives = 0 OR (
+        a.kind = 'alias' AND NOT EXISTS (SELECT 1 FROM open_target t WHERE t.source_id = a.id));
+CREATE VIEW sender_login AS
+    SELECT n.local_part, n.domain, a.login FROM answer n JOIN address a ON a.id = n.id
+    WHERE a.login IS NOT NULL;
+CREATE VIEW submission_login AS
+    SELECT login, 'OK' AS action FROM address WHERE login IS NOT NULL AND sends = 1;
+"""
+
+_DOVECOT = """
+CREATE TABLE account (
+    id INTEGER PRIMARY KEY, login TEXT NOT NULL UNIQUE, password TEXT NOT NULL, mail_id TEXT NOT NULL,
+    may_login INTEGER NOT NULL, imap INTEGER NOT NULL, pop3 INTEGER NOT NULL, send INTEGER NOT NULL,
+    receive INTEGER NOT NULL, quota_bytes INTEGER);
+
+CREATE VIEW passdb AS
+    SELECT login, 'imap' AS service, password FROM account WHERE may_login = 1 AND imap = 1
+    UNION ALL SELECT login, 'pop3', password FROM account WHERE may_login = 1 AND pop3 = 1
+    UNION ALL SELECT login, 'smtp', password FROM account WHERE may_login = 1 AND send = 1
+    UNION ALL SELECT login, 'submission', password FROM account WHERE may_login = 1 AND send = 1
+    UNION ALL SELECT login, 'sieve', password FROM account WHERE may_login = 1
+    UNION ALL SELECT login, 'doveadm', password FROM account WHERE may_login = 1;
+CREATE VIEW userdb AS SELECT login, mail_id, quota_bytes, receive FROM account;
+CREATE VIEW user_list AS SELECT login FROM account;
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class LookupFile:
+    """One published file: its name, its tables and views, and the setting that names who reads it."""
+
+    name: str
+    schema: str
+    tables: tuple[str, ...]
+    group_setting: str
+
+    def path(self, settings: LookupsSettings) -> Path:
+        return settings.directory / self.name
+
+    def group(self, settings: LookupsSettings) -> str:
+        return str(getattr(settings, self.group_setting))
+
+
+POSTFIX = LookupFile("postfix.db", _POSTFIX, ("domain", "address", "target"), "postfix_group")
+DOVECOT = LookupFile("dovecot.db", _DOVECOT, ("account",), "dovecot_group")
+
+#: In the order of publishing: a right is withdrawn in Dovecot before anything else is seen.
+FILES = (DOVECOT, POSTFIX)
+
+
+def side_files(path: Path) -> tuple[Path, Path]:
+    """The files that must stand beside a look-up file in WAL mode."""
+    return path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm")
+
+
+def missing_side_files(settings: Settings) -> tuple[Path, ...]:
+    """Side files that some other program took away: the servers' next open would fail."""
+    return tuple(
+        side
+        for file in FILES
+        if file.path(settings.lookups).exists()
+        for side in side_files(file.path(settings.lookups))
+        if not side.exists()
+    )
+
+
+@contextmanager
+def writing(file: LookupFile, settings: LookupsSettings) -> Iterator[sqlite3.Connection]:
+    """One transaction on a look-up file, which is made or mended first. Raises DirectoryError."""
+    path = file.path(settings)
+    try:
+        if not path.exists():
+            _create(file, settings)
+        _set_rights(file, settings)
+        _keep(path)
+        connection = _connect(path)
+        try:
+            connection.execute("PRAGMA synchronous=NORMAL")
+            connection.execute("PRAGMA cache_spill=OFF")
+            connection.execute("BEGIN IMMEDIATE")
+            _upgrade(connection, file)
+            yield connection
+            connection.execute("COMMIT")
+        finally:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            connection.close()
+        _set_rights(file, settings)
+    except sqlite3.Error as error:
+        raise DirectoryError(
+            f"the look-up file {path} cannot be written: {error}", hint="run: postmaster publish --rebuild"
+        ) from error
+    except OSError as error:
+        raise DirectoryError(f"the look-up file {path} cannot be written: {error.strerror}") from error
+
+
+def replace_damaged(settings: LookupsSettings) -> tuple[Path, ...]:
+    """Put an empty file in the place of each one that cannot be read; gives back which.
+
+    The servers keep the damaged file open until they are reloaded.
+    """
+    replaced = []
+    for file in FILES:
+        path = file.path(settings)
+        if path.exists() and not _is_sound(path):
+            for side in side_files(path):
+                side.unlink(missing_ok=True)
+            _create(file, settings)
+            replaced.append(path)
+    return tuple(replaced)
+
+
+def published_entry(path: Path) -> tuple[int, str] | None:
+    """(journal entry, when it was made) up to which a file is published; None if it cannot say."""
+    if not path.exists():
+        return None
+    try:
+        with contextlib.closing(_connect(path)) as connection:
+            row = connection.execute("SELECT entry, made_at, version FROM published").fetchone()
+    except sqlite3.Error:
+        return None
+    return None if row is None or row[2] != VERSION else (row[0], row[1])
+
+
+def mend_side_files(settings: LookupsSettings) -> None:
+    """Put side files back that another program removed, and hold them for this process's life."""
+    for file in FILES:
+        path = file.path(settings)
+        if path.exists():
+            _keep(path)
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """An account that exists in the look-ups alone, for a proof on live servers."""
+
+    address: str
+    password: str
+    domain: str
+
+
+@contextmanager
+def probe_account(settings: Settings) -> Iterator[Probe]:
+    """A mailbox with a random password in a domain of its own, gone when the block ends.
+
+    Its rows have negative ids, which say when they were made; publishing takes away what a crash
+    left behind. Raises DirectoryError.
+    """
+    from postmaster.directory import passwords
+
+    name = f"probe-{secrets.token_hex(6)}.invalid"  # RFC 2606: never a real domain
+    probe = Probe(f"probe@{name}", passwords.generate_password(), name)
+    hashed = passwords.hash_password(probe.password)
+    row_id = -time.time_ns() // 1000
+    try:
+        with writing(DOVECOT, settings.lookups) as connection:
+            connection.execute(
+                "INSERT INTO account VALUES (?, ?, ?, ?, 1, 1, 1, 1, 1, NULL)",
+                (row_id, probe.address, hashed, f"probe-{secrets.token_hex(8)}"),
+            )
+        with writing(POSTFIX, settings.lookups) as connection:
+            connection.execute("INSERT INTO domain VALUES (?, ?, NULL)", (row_id, name))
+            connection.execute(
+                "INSERT INTO address VALUES (?, ?, 'probe', 'user', 1, 1, 1, ?)", (row_id, row_id, probe.address)
+            )
+        yield probe
+    finally:
+        for file in FILES:
+            with writing(file, settings.lookups) as connection:
+                for table in file.tables:
+                    connection.execute(f"DELETE FROM {table} WHERE id = ?", (row_id,))
+
+
+def remove_old_probes(connection: sqlite3.Connection, file: LookupFile) -> None:
+    """Take away probes that outlived any proof."""
+    cutoff = -int((time.time() - PROBE_LIFETIME) * 1e6)
+    for table in file.tables:
+        connection.execute(f"DELETE FROM {table} WHERE id < 0 AND id > ?", (cutoff,))
+
+
+def make_folder(settings: LookupsSettings) -> bool:
+    """Make the folder that servers pass through; whether it was missing or had another mode."""
+    there = settings.directory.is_dir()
+    settings.directory.mkdir(parents=True, exist_ok=True)
+    if there and (settings.directory.stat().st_mode & 0o777) == FOLDER_MODE:
+        return False
+    settings.directory.chmod(FOLDER_MODE)
+    return True
+
+
+def group_id(name: str) -> int | None:
+    """The id of a group, None where there is none or we may not give files to it."""
+    import grp
+
+    try:
+        number = grp.getgrnam(name).gr_gid
+    except KeyError:
+        return None
+    return number if os.geteuid() == 0 or number in os.getgroups() else None
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(path, timeout=LOCK_TIMEOUT, isolation_level=None)
+
+
+_kept: dict[tuple[int, str, int], sqlite3.Connection] = {}
+
+
+def _keep(path: Path) -> None:
+    """Put a file in WAL mode and hold it open with a connection that is never closed.
+
+    SQLite removes `-wal` and `-shm` when the last connection closes; at the end of a process that
+    did not close its own, they stay. One more reference, never given back, keeps the interpreter
+    from closing it on its way out. Keyed by process, as a connection must not cross a fork.
+    """
+    import ctypes
+
+    inode = path.stat().st_ino
+    key = (os.getpid(), str(path), inode)
+    if key in _kept and all(side.exists() for side in side_files(path)):
+        return
+    connection = _connect(path)
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
+    mode = connection.execute("PRAGMA journal_mode=WAL").fetchone()[0]
+    if mode != "wal":
+        raise DirectoryError(f"{path} cannot be put in WAL mode", hint="is its file system a network share?")
+    connection.execute("SELECT count(*) FROM sqlite_master").fetchone()  # the read that makes the side files
+    _kept[key] = connection
+
+
+def _create(file: LookupFile, settings: LookupsSettings) -> None:
+    """Make a file with tables and no rows, complete before any server can see it."""
+    path = file.path(settings)
+    new = path.with_name(f".{path.name}.{os.getpid()}")
+    new.unlink(missing_ok=True)
+    os.close(os.open(new, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+    try:
+        with contextlib.closing(_connect(new)) as connection:
+            connection.execute("PRAGMA page_size=4096")
+            connection.execute("BEGIN IMMEDIATE")
+            _upgrade(connection, file)
+            connection.execute("COMMIT")
+        _set_rights_of(new, file, settings)
+        new.replace(path)
+    finally:
+        new.unlink(missing_ok=True)
+
+
+def _upgrade(connection: sqlite3.Connection, file: LookupFile) -> None:
+    """Make tables and views in an empty file, or anew in one of another version, in this transaction."""
+    try:
+        row = connection.execute("SELECT version FROM published").fetchone()
+    except sqlite3.OperationalError:
+        row = None
+    if row is not None and row[0] == VERSION:
+        return
+    there = connection.execute(
+        "SELECT type, name FROM sqlite_master WHERE type IN ('view', 'table') AND name NOT LIKE 'sqlite_%'"
+    ).fetchall()
+    for kind, name in sorted(there, reverse=True):  # views before tables
+        connection.execute(f'DROP {kind} "{name}"')
+    for statement in _statements(_PUBLISHED + file.schema):
+        connection.execute(statement)
+    connection.execute("INSERT INTO published VALUES (1, ?, 0, '')", (VERSION,))
+
+
+def _statements(script: str) -> Iterator[str]:
+    # Not executescript(): it would commit the transaction that this is part of.
+    lines = [line for line in script.splitlines() if not line.lstrip().startswith("--")]
+    for statement in "\n".join(lines).split(";\n"):
+        if statement.strip():
+            yield statement
+
+
+def _is_sound(path: Path) -> bool:
+    try:
+        with contextlib.closing(_connect(path)) as connection:
+            return bool(connection.execute("PRAGMA quick_check").fetchone()[0] == "ok")
+    except sqlite3.DatabaseError:
+        return False
+
+
+def _set_rights(file: LookupFile, settings: LookupsSettings) -> None:
+    path = file.path(settings)
+    for one in (path, *side_files(path)):
+        with contextlib.suppress(FileNotFoundError):
+            _set_rights_of(one, file, settings)
+
+
+def _set_rights_of(path: Path, file: LookupFile, settings: LookupsSettings) -> None:
+    present = path.stat()
+    group = group_id(file.group(settings))
+    if group is not None and present.st_gid != group:
+        os.chown(path, -1, group)
+    if os.geteuid() == 0 and present.st_uid != 0:
+        os.chown(path, 0, -1)
+    if present.st_mode & 0o777 != FILE_MODE:
+        path.chmod(FILE_MODE)

@@ -1,0 +1,131 @@
+"""Making and upgrading the truth and the look-ups: what `postmaster init` does.
+
+Safe to repeat and to interrupt: the truth's migrations run in one transaction, the look-ups are
+written anew from it. Alembic is loaded here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from postmaster.directory import lookups
+from postmaster.directory.database import (
+    Directory,
+    check_revision,
+    current_actor,
+    current_revision,
+    make_engine,
+    truth_file,
+)
+from postmaster.directory.schema import REVISION
+from postmaster.errors import DirectoryError
+from postmaster.settings import Settings
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+
+def initialise(settings: Settings) -> tuple[str, ...]:
+    """Make or upgrade everything of the directory; lines that say what was done.
+
+    Raises DirectoryError.
+    """
+    done: list[str] = []
+    try:
+        _make_folders(settings, done)
+    except OSError as error:
+        raise DirectoryError(
+            f"{error.filename} cannot be made: {error.strerror}", hint="run it as root, or see the settings"
+        ) from error
+    file = truth_file(settings)
+    engine = make_engine(settings, create=True)
+    try:
+        _set_truth_rights(file, done)
+        before, after = upgrade(engine)
+        if before is None:
+            done.append(f"made the directory {file} (version {after})")
+        elif before != after:
+            done.append(f"upgraded the directory {file} from version {before} to {after}")
+        missing = [path for f in lookups.FILES if not (path := f.path(settings.lookups)).exists()]
+        directory = Directory(settings, engine, command="init", actor=current_actor())
+        published = directory.publish()
+        done += [f"made the look-ups {path}" for path in missing]
+        done += [f"brought the look-ups {path} up to date" for path in published.files if path not in missing]
+    finally:
+        engine.dispose()
+    done += _group_notes(settings)
+    return tuple(done)
+
+
+def upgrade(engine: Engine, revision: str = "head") -> tuple[str | None, str | None]:
+    """Run the migrations up to a revision; (revision before, revision after)."""
+    from alembic import command
+    from alembic.config import Config
+    from sqlalchemy import text
+
+    writing = engine.execution_options(postmaster_begin="BEGIN IMMEDIATE")
+    with writing.connect() as connection:
+        # Batch changes drop and rename tables, which would delete child rows (SQLite, section
+        # "Making Other Kinds Of Table Schema Changes"). It has no effect inside a transaction.
+        connection.connection.execute("PRAGMA foreign_keys=OFF")  # type: ignore[attr-defined]
+        with connection.begin():
+            before = current_revision(connection)
+            if before is not None and before > REVISION:
+                check_revision(before)
+            config = Config()
+            config.set_main_option("script_location", str(migrations_folder()).replace("%", "%%"))
+            config.attributes["connection"] = connection
+            if revision == "head" or before is None or revision > before:
+                command.upgrade(config, revision)
+            else:
+                command.downgrade(config, revision)
+            broken = connection.execute(text("PRAGMA foreign_key_check")).first()
+            if broken is not None:
+                raise DirectoryError(f"the migration would leave rows of {broken[0]} without their parents")
+            after = current_revision(connection)
+        connection.connection.execute("PRAGMA foreign_keys=ON")  # type: ignore[attr-defined]
+    return before, after
+
+
+def migrations_folder() -> Path:
+    """Where the migrations are: in the installed package, else in the checkout. Raises DirectoryError."""
+    package = Path(__file__).resolve().parent.parent
+    for folder in (package / "_migrations", package.parent / "migrations"):
+        if (folder / "env.py").is_file():
+            return folder
+    raise DirectoryError("this installation has no migrations", hint="install postmaster again")
+
+
+def _make_folders(settings: Settings, done: list[str]) -> None:
+    file = truth_file(settings)
+    for folder in dict.fromkeys([settings.state.directory, *([file.parent] if file else [])]):
+        if not folder.is_dir():
+            folder.mkdir(parents=True)
+            folder.chmod(lookups.FOLDER_MODE)  # the look-ups below it must be reachable
+            done.append(f"made the folder {folder}")
+    there = settings.lookups.directory.is_dir()
+    if lookups.make_folder(settings.lookups):
+        done.append(f"{'set the rights of' if there else 'made'} the folder {settings.lookups.directory}")
+
+
+def _set_truth_rights(file: Path | None, done: list[str]) -> None:
+    if file is None:
+        return
+    present = file.stat()
+    if present.st_mode & 0o777 != 0o600:
+        file.chmod(0o600)
+        done.append(f"set the rights of {file} to 0600")
+    if os.geteuid() == 0 and (present.st_uid, present.st_gid) != (0, 0):
+        os.chown(file, 0, 0)
+        done.append(f"gave {file} to root")
+
+
+def _group_notes(settings: Settings) -> list[str]:
+    return [
+        f"{file.path(settings.lookups)} is not given to group {file.group(settings.lookups)}: "
+        + ("there is no such group" if os.geteuid() == 0 else "only root can")
+        for file in lookups.FILES
+        if lookups.group_id(file.group(settings.lookups)) is None
+    ]

@@ -1,0 +1,122 @@
+"""Passwords and their hashes, as Dovecot stores them: `{SCHEME}hash`.
+
+New passwords become argon2id with parameters for a small server: 19 MiB and two passes (OWASP's
+second recommendation), some 30 ms each; `dovecot/` sizes its auth workers for that memory. Hashes
+from elsewhere are kept as they are where Dovecot 2.3 and 2.4 know the scheme and it is one-way.
+
+What passlib and argon2 cost to import is paid only by the functions that need them.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import unicodedata
+from functools import cache
+from typing import Any
+
+from postmaster.errors import PasswordError
+
+MINIMUM_CHARACTERS = 8
+MAXIMUM_OCTETS = 1024  # Dovecot's login processes read at most 1 KiB
+MEMORY_KIB = 19 * 1024
+PASSES = 2
+LANES = 1
+
+_B64 = r"[A-Za-z0-9+/]"
+_CRYPT64 = r"[./A-Za-z0-9]"
+_ARGON2 = rf"\$argon2%s\$v=19\$m=\d{{1,7}},t=\d{{1,3}},p=\d{{1,2}}\${_B64}{{11,86}}\${_B64}{{22,172}}"
+_SALTED = rf"{_B64}{{%d,256}}={{0,2}}"
+_SCRAM = rf"\d{{1,7}},{_B64}+={{0,2}},{_B64}+={{0,2}},{_B64}+={{0,2}}"
+
+#: Scheme -> what a hash of it looks like. Not here, so refused: everything that gives the password
+#: away (PLAIN, CLEARTEXT, PLAIN-TRUNC, CRAM-MD5, DIGEST-MD5 and other equivalents), unsalted
+#: digests (SHA, MD5, LDAP-MD5), and encodings such as `.hex` that Dovecot reads but nobody exports.
+_SCHEMES: dict[str, str] = {
+    "ARGON2ID": _ARGON2 % "id",
+    "ARGON2I": _ARGON2 % "i",
+    "BLF-CRYPT": rf"\$2[aby]\$\d\d\${_CRYPT64}{{53}}",
+    "SHA512-CRYPT": rf"\$6\$(?:rounds=\d{{4,9}}\$)?{_CRYPT64}{{1,16}}\${_CRYPT64}{{86}}",
+    "SHA256-CRYPT": rf"\$5\$(?:rounds=\d{{4,9}}\$)?{_CRYPT64}{{1,16}}\${_CRYPT64}{{43}}",
+    "MD5-CRYPT": rf"\$1\${_CRYPT64}{{1,8}}\${_CRYPT64}{{22}}",
+    "PBKDF2": rf"\$1\$[!-#%-~]{{1,64}}\$\d{{1,7}}\$[0-9a-fA-F]{{40}}",
+    "SSHA512": _SALTED % 90,
+    "SSHA256": _SALTED % 46,
+    "SSHA": _SALTED % 30,
+    "SCRAM-SHA-256": _SCRAM,
+    "SCRAM-SHA-1": _SCRAM,
+}
+#: A crypt(3) text tells its scheme by its prefix, so `{CRYPT}` or no prefix at all is enough.
+_CRYPT_PREFIXES = {
+    "$argon2id$": "ARGON2ID",
+    "$argon2i$": "ARGON2I",
+    "$2": "BLF-CRYPT",
+    "$6$": "SHA512-CRYPT",
+    "$5$": "SHA256-CRYPT",
+    "$1$": "MD5-CRYPT",
+}
+
+
+def check_password(text: str) -> str:
+    """The password in the form that is hashed: NFC (RFC 8265, OpaqueString). Raises PasswordError.
+
+    A message never repeats the password.
+    """
+    normal = unicodedata.normalize("NFC", text)
+    if any(unicodedata.category(c) in ("Cc", "Cs") for c in normal):
+        raise PasswordError("the password has control characters in it")
+    if len(normal) < MINIMUM_CHARACTERS:
+        raise PasswordError(
+            f"the password is shorter than {MINIMUM_CHARACTERS} characters", hint="--generate makes a good one"
+        )
+    if len(normal.encode()) > MAXIMUM_OCTETS:
+        raise PasswordError(f"the password is longer than {MAXIMUM_OCTETS} octets")
+    return normal
+
+
+def hash_password(text: str) -> str:
+    """`{ARGON2ID}$argon2id$…` of a password that `check_password` accepts. Raises PasswordError."""
+    hashed: str = _argon2id().hash(check_password(text))
+    return "{ARGON2ID}" + hashed
+
+
+def verify(text: str, stored: str) -> bool:
+    """Whether the password is the one that an argon2id hash of ours was made from."""
+    scheme, _, hashed = stored.partition("}")
+    if scheme != "{ARGON2ID":
+        raise PasswordError(f"hashes of scheme {scheme.lstrip('{')} are verified by Dovecot alone")
+    return bool(_argon2id().verify(unicodedata.normalize("NFC", text), hashed))
+
+
+def check_hash(text: str) -> str:
+    """A hash from elsewhere as `{SCHEME}hash`, with a scheme that Dovecot knows. Raises PasswordError."""
+    match = re.fullmatch(r"(?:\{([A-Za-z0-9.-]{1,32})\})?([!-~]{1,512})", text)
+    if match is None:
+        raise PasswordError("that is no password hash", hint="expected {SCHEME}hash on one line")
+    scheme, hashed = (match[1] or "").upper(), match[2]
+    if scheme in ("", "CRYPT"):
+        scheme = next((s for prefix, s in _CRYPT_PREFIXES.items() if hashed.startswith(prefix)), "")
+        if not scheme:
+            raise PasswordError(
+                "the hash does not say which scheme it is of", hint="put it before the hash: {SSHA512}…"
+            )
+    if scheme not in _SCHEMES:
+        raise PasswordError(
+            f"hashes of scheme {scheme} are not stored", hint="one of " + ", ".join(sorted(_SCHEMES))
+        )
+    if re.fullmatch(_SCHEMES[scheme], hashed) is None:
+        raise PasswordError(f"that is no hash of scheme {scheme}")
+    return f"{{{scheme}}}{hashed}"
+
+
+def generate_password() -> str:
+    """A random password of 125 bits that is safe to type: five groups without look-alikes."""
+    alphabet = "abcdefghijkmnpqrstuvwxyz23456789"  # 32 characters, 5 bits each
+    return "-".join("".join(secrets.choice(alphabet) for _ in range(5)) for _ in range(5))
+
+
+@cache
+def _argon2id() -> Any:
+    from passlib.hash import argon2
+
+    return argon2.using(type="ID", memory_cost=MEMORY_KIB, time_cost=PASSES, parallelism=LANES)

@@ -1,0 +1,214 @@
+"""Publishing: bringing the look-up files up to the truth's last journal entry.
+
+For each file: take its write lock, read which rows the journal named since the file's last entry,
+read those rows in the truth, write or delete them here, note the entry, commit. What is written is
+the truth's present state, not the journal's, so doing it twice, or two processes at once, ends the
+same. The same code catches up after a crash and fills a new file.
+
+A file is written anew from the whole truth when it is new, of another version, or knows an entry
+that the truth does not have (the truth was restored from a backup, or is another one).
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import func, select
+
+from postmaster.directory import lookups
+from postmaster.directory.lookups import DOVECOT, FILES, LookupFile
+from postmaster.directory.schema import account, address, domain, journal, journal_row, target
+from postmaster.errors import DirectoryError
+from postmaster.settings import LookupsSettings
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+Reader = Callable[[], "AbstractContextManager[Connection]"]
+BATCH = 500  # rows asked for in one query; below SQLite's oldest limit of 999 variables
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What a run of publishing did."""
+
+    entries: int  # journal entries that were not yet in every file
+    files: tuple[Path, ...]  # files that were written
+    rebuilt: tuple[Path, ...]  # those written anew from the whole truth
+
+
+@dataclass(frozen=True, slots=True)
+class _Changed:
+    """Ids of rows that the journal named."""
+
+    domains: frozenset[int]
+    addresses: frozenset[int]
+
+
+def is_behind(settings: LookupsSettings, read: Reader) -> bool:
+    """Whether a file is missing, without its side files, or behind the truth."""
+    with read() as reading:
+        newest = _newest(reading)
+    for file in FILES:
+        path = file.path(settings)
+        if lookups.published_entry(path) != newest or not all(s.exists() for s in lookups.side_files(path)):
+            return True
+    return False
+
+
+def publish(settings: LookupsSettings, read: Reader, *, rebuild: bool = False) -> Published:
+    """Publish what is not published yet, or with `rebuild` everything. Raises DirectoryError."""
+    if not settings.directory.is_dir():
+        raise DirectoryError(f"the folder {settings.directory} is missing", hint="run: postmaster init")
+    replaced = lookups.replace_damaged(settings) if rebuild else ()
+    written, rebuilt, entries = [], list(replaced), 0
+    for file in FILES:
+        with lookups.writing(file, settings) as connection:
+            lookups.remove_old_probes(connection, file)
+            known = connection.execute("SELECT entry, made_at FROM published").fetchone()
+            # After the write lock: nobody else can publish a later state and have it undone here.
+            with read() as reading:
+                newest = _newest(reading)
+                anew = rebuild or not _is_known(reading, known)
+                if anew:
+                    _write_all(connection, file, reading)
+                elif known != newest:
+                    _write_changed(connection, file, reading, known[0])
+            if anew or known != newest:
+                connection.execute("UPDATE published SET entry = ?, made_at = ?", newest)
+                written.append(file.path(settings))
+                if anew and file.path(settings) not in rebuilt:
+                    rebuilt.append(file.path(settings))
+                if not anew:
+                    entries = max(entries, newest[0] - known[0])
+    return Published(entries, tuple(written), tuple(rebuilt))
+
+
+def _newest(reading: Connection) -> tuple[int, str]:
+    row = reading.execute(select(journal.c.id, journal.c.made_at).order_by(journal.c.id.desc()).limit(1)).first()
+    return (0, "") if row is None else (row.id, row.made_at.isoformat())
+
+
+def _is_known(reading: Connection, entry: tuple[int, str]) -> bool:
+    """Whether the truth has this very entry, so that what follows it is all that is missing."""
+    if entry[0] == 0:
+        # A new file knows nothing; so does one beside a truth that never changed.
+        return reading.execute(select(func.count()).select_from(domain)).scalar_one() == 0
+    made_at = reading.execute(select(journal.c.made_at).where(journal.c.id == entry[0])).scalar()
+    return made_at is not None and made_at.isoformat() == entry[1]
+
+
+def _changed(reading: Connection, since: int) -> _Changed:
+    rows = reading.execute(
+        select(journal_row.c.table_name, journal_row.c.row_id, journal_row.c.before, journal_row.c.after).where(
+            journal_row.c.entry_id > since
+        )
+    )
+    domains: set[int] = set()
+    addresses: set[int] = set()
+    for row in rows:
+        if row.table_name == domain.name:
+            domains.add(row.row_id)
+        elif row.table_name == target.name:
+            addresses.update(json.loads(state)["source_id"] for state in (row.before, row.after) if state)
+        else:  # an account has its address's id
+            addresses.add(row.row_id)
+    return _Changed(frozenset(domains), frozenset(addresses))
+
+
+def _write_changed(connection: sqlite3.Connection, file: LookupFile, reading: Connection, since: int) -> None:
+    changed = _changed(reading, since)
+    ids = set(changed.addresses)
+    for batch in _batches(changed.domains):
+        # A domain's new name is part of the logins of its users.
+        ids.update(reading.execute(select(address.c.id).where(address.c.domain_id.in_(batch))).scalars())
+    if file is not DOVECOT:
+        for batch in _batches(changed.domains):
+            _delete(connection, "domain", "id", batch)
+        for batch in _batches(changed.domains):
+            _write_domains(connection, reading, batch)
+    for batch in _batches(ids):
+        _delete_addresses(connection, file, batch)
+    # Two passes: an address made again must not meet the row of its predecessor.
+    for batch in _batches(ids):
+        _write_addresses(connection, file, reading, batch)
+
+
+def _write_all(connection: sqlite3.Connection, file: LookupFile, reading: Connection) -> None:
+    for table in file.tables:
+        connection.execute(f"DELETE FROM {table} WHERE id > 0")  # probes stay
+    if file is not DOVECOT:
+        for batch in _batches(reading.execute(select(domain.c.id)).scalars().all()):
+            _write_domains(connection, reading, batch)
+    for batch in _batches(reading.execute(select(address.c.id)).scalars().all()):
+        _write_addresses(connection, file, reading, batch)
+
+
+def _write_domains(connection: sqlite3.Connection, reading: Connection, ids: list[int]) -> None:
+    rows = reading.execute(select(domain.c.id, domain.c.name, domain.c.alias_of_id).where(domain.c.id.in_(ids)))
+    connection.executemany("INSERT INTO domain VALUES (?, ?, ?)", [tuple(row) for row in rows])
+
+
+def _delete_addresses(connection: sqlite3.Connection, file: LookupFile, ids: list[int]) -> None:
+    if file is DOVECOT:
+        _delete(connection, "account", "id", ids)
+    else:
+        _delete(connection, "address", "id", ids)
+        _delete(connection, "target", "source_id", ids)
+
+
+def _write_addresses(
+    connection: sqlite3.Connection, file: LookupFile, reading: Connection, ids: list[int]
+) -> None:
+    rows = reading.execute(
+        select(address, domain.c.name.label("domain_name"), account)
+        .join_from(address, domain, address.c.domain_id == domain.c.id)
+        .join(account, account.c.id == address.c.id, isouter=True)
+        .where(address.c.id.in_(ids))
+    ).all()
+    if file is DOVECOT:
+        connection.executemany(
+            "INSERT INTO account VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            [
+                (row.id, f"{row.local_part}@{row.domain_name}", row.password, row.mail_id)
+                + (row.login, row.imap, row.pop3, row.send, row.receive, row.quota)
+                for row in rows
+                if row.kind == "user"
+            ],
+        )
+        return
+    targets = reading.execute(select(target).where(target.c.source_id.in_(ids))).all()
+    forwarding = {row.source_id for row in targets}
+    connection.executemany(
+        "INSERT INTO address VALUES (?, ?, ?, ?, ?, ?, ?, ?)", [_address_row(row, forwarding) for row in rows]
+    )
+    connection.executemany(
+        "INSERT INTO target VALUES (?, ?, ?, ?, ?, ?)",
+        [(row.id, row.source_id, row.position, row.local_part, row.base, row.domain) for row in targets],
+    )
+
+
+def _address_row(row: Any, forwarding: set[int]) -> tuple[Any, ...]:
+    common = (row.id, row.domain_id, row.local_part, row.kind)
+    if row.kind == "alias":
+        return (*common, False, True, False, None)
+    keeps = row.keep_copy or row.id not in forwarding
+    return (*common, keeps, row.receive, row.login and row.send, f"{row.local_part}@{row.domain_name}")
+
+
+def _delete(connection: sqlite3.Connection, table: str, column: str, ids: list[int]) -> None:
+    marks = ", ".join("?" * len(ids))
+    connection.execute(f"DELETE FROM {table} WHERE {column} IN ({marks})", ids)
+
+
+def _batches(ids: Iterable[int]) -> Iterator[list[int]]:
+    waiting = iter(ids)
+    while batch := list(islice(waiting, BATCH)):
+        yield batch

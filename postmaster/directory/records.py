@@ -1,0 +1,94 @@
+"""What the directory holds, as immutable values: results of reads and changes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Generic, TypeVar
+
+from postmaster.address import Address, Domain
+
+Record = TypeVar("Record")
+
+
+@dataclass(frozen=True, slots=True)
+class DomainRecord:
+    """A hosted domain, or an alias domain (`alias_of` names the hosted one it stands for)."""
+
+    id: int
+    name: Domain
+    alias_of: Domain | None
+    users: int
+    aliases: int
+    created_at: datetime  # with zone, UTC
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """A mailbox and its login. `quota` is in bytes, None for none; `scheme` names the hash."""
+
+    id: int
+    address: Address
+    mail_id: str
+    name: str
+    scheme: str
+    login: bool
+    imap: bool
+    pop3: bool
+    send: bool
+    receive: bool
+    quota: int | None
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Alias:
+    """An address without a mailbox and where its mail goes. A catch-all has an empty local part."""
+
+    id: int
+    address: Address
+    targets: tuple[Address, ...]
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """Where a user's mail goes besides (`keep_copy`) or instead of the mailbox."""
+
+    id: int
+    address: Address
+    targets: tuple[Address, ...]
+    keep_copy: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Added(Generic[Record]):
+    """A new object, and what its maker should know."""
+
+    record: Record
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Assigned(Generic[Record]):
+    """An object that was given a value; `before` is None where there was none."""
+
+    before: Record | None
+    after: Record
+
+
+@dataclass(frozen=True, slots=True)
+class Updated(Generic[Record]):
+    """An object before and after a change of some of its values."""
+
+    before: Record
+    after: Record
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Removed(Generic[Record]):
+    """An object that is gone, and the aliases and forwards that no longer name it."""
+
+    record: Record
+    dropped_from: tuple[Address, ...] = ()

@@ -1,0 +1,124 @@
+"""The tables of the truth, in one MetaData.
+
+A domain is hosted, or is an alias of a hosted one. Users and aliases share one name space: each
+is a row in `address`, unique by domain and local part; a user has an `account` row with the same
+id beside it. Where mail goes is a `target` row of the address it is for: an alias has at least
+one, a user with a forward too. A catch-all is an alias with an empty local part.
+
+Ids are never used again (AUTOINCREMENT), so look-ups and journal entries stay unambiguous.
+`migrations/` makes these tables; a test holds the two together.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+#: The revision of `migrations/` that this code works with.
+REVISION = "0001"
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+# SQLite gives AUTOINCREMENT to INTEGER keys only, PostgreSQL wants 64 bits.
+_Id = BigInteger().with_variant(Integer(), "sqlite")
+
+domain = Table(
+    "domain",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("name", Text, nullable=False, unique=True),  # A-label, lower case
+    Column("alias_of_id", _Id, ForeignKey("domain.id"), index=True),
+    Column("created_at", DateTime, nullable=False),  # UTC
+    sqlite_autoincrement=True,
+)
+
+address = Table(
+    "address",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("domain_id", _Id, ForeignKey("domain.id"), nullable=False),
+    Column("local_part", Text, nullable=False),  # lower case; empty: the domain's catch-all
+    Column("kind", Text, nullable=False),
+    Column("created_at", DateTime, nullable=False),
+    UniqueConstraint("domain_id", "local_part"),
+    CheckConstraint("kind IN ('user', 'alias')", name="kind"),
+    CheckConstraint("local_part <> '' OR kind = 'alias'", name="catch_all"),
+    sqlite_autoincrement=True,
+)
+
+account = Table(
+    "account",
+    metadata,
+    Column("id", _Id, ForeignKey("address.id"), primary_key=True, autoincrement=False),
+    Column("mail_id", Text, nullable=False, unique=True),  # names the mail folder, for good
+    Column("name", Text, nullable=False),
+    Column("password", Text, nullable=False),  # {SCHEME}hash
+    Column("login", Boolean, nullable=False),
+    Column("imap", Boolean, nullable=False),
+    Column("pop3", Boolean, nullable=False),
+    Column("send", Boolean, nullable=False),
+    Column("receive", Boolean, nullable=False),
+    Column("keep_copy", Boolean, nullable=False),  # of what is forwarded; of no effect without targets
+    Column("quota", BigInteger),  # bytes; NULL: none
+)
+
+target = Table(
+    "target",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("source_id", _Id, ForeignKey("address.id"), nullable=False),
+    Column("position", Integer, nullable=False),
+    Column("local_part", Text, nullable=False),  # external form, with its extension
+    Column("base", Text, nullable=False),  # the local part without its extension
+    Column("domain", Text, nullable=False),  # A-label; hosted here or anywhere
+    UniqueConstraint("source_id", "position"),
+    UniqueConstraint("source_id", "local_part", "domain"),
+    Index(None, "domain", "base"),
+    sqlite_autoincrement=True,
+)
+
+journal = Table(
+    "journal",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("made_at", DateTime, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("command", Text, nullable=False),
+    Column("reason", Text),
+    sqlite_autoincrement=True,
+)
+
+journal_row = Table(
+    "journal_row",
+    metadata,
+    Column("entry_id", _Id, ForeignKey("journal.id"), primary_key=True, autoincrement=False),
+    Column("position", Integer, primary_key=True, autoincrement=False),
+    Column("table_name", Text, nullable=False),
+    Column("row_id", _Id, nullable=False),
+    Column("before", Text),  # JSON object; NULL: the row was not there
+    Column("after", Text),  # JSON object; NULL: the row is gone
+)
+
+#: The tables whose rows are journalled and published, by name.
+JOURNALLED = {table.name: table for table in (domain, address, account, target)}

@@ -1,0 +1,187 @@
+"""Users: a mailbox, its login, and the switches that turn each of its rights on and off."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from datetime import UTC
+from enum import Enum
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import Connection, Row, Select, select
+
+from postmaster.address import Address, Domain, LocalPart
+from postmaster.directory import addresses, graph
+from postmaster.directory.database import Change
+from postmaster.directory.domains import named, require
+from postmaster.directory.records import Removed, Updated, User
+from postmaster.directory.schema import account, address, domain
+from postmaster.errors import UsageError
+from postmaster.settings import MailSettings
+
+#: What can be switched for a user, each on its own.
+SWITCHES = ("login", "imap", "pop3", "send", "receive")
+NAME_CHARACTERS = 200
+QUOTA_LIMIT = 2**62  # bytes; what Dovecot's 64-bit arithmetic is safe with
+
+
+class _Keep(Enum):
+    KEEP = 0
+
+
+KEEP: Final = _Keep.KEEP  # leave the quota as it is; None would take it away
+
+
+def add(
+    change: Change, where: Address, *, password_hash: str, name: str = "", quota: int | None = None
+) -> User:
+    """Make a user with everything switched on.
+
+    `password_hash` is Dovecot's `{SCHEME}hash`, `quota` is in bytes. The mail folder gets a name
+    that was never used before, so an address made again never shows its predecessor's mail.
+    Raises ExistsError, NotFoundError, RuleError, UsageError.
+    """
+    _check_name(name)
+    _check_quota(quota)
+    user_id = addresses.claim(change, where, "user")
+    change.insert(
+        account,
+        {
+            "id": user_id,
+            "mail_id": secrets.token_hex(10),
+            "name": name,
+            "password": password_hash,
+            **dict.fromkeys(SWITCHES, True),
+            "keep_copy": True,
+            "quota": quota,
+        },
+    )
+    return show(change.connection, where)
+
+
+def list_all(connection: Connection, only: Domain | None = None) -> Iterator[User]:
+    """All users by domain and local part. Raises NotFoundError for a domain that is not here."""
+    query = _select().order_by(domain.c.name, address.c.local_part)
+    if only is not None:
+        query = query.where(address.c.domain_id == require(connection, only).id)
+    for row in connection.execute(query):
+        yield _record(row)
+
+
+def show(connection: Connection, where: Address) -> User:
+    """One user. An address in an alias domain shows the user behind it. Raises NotFoundError."""
+    return _record(_require(connection, where))
+
+
+def set_password(change: Change, where: Address, password_hash: str) -> User:
+    """Replace the password. Raises NotFoundError."""
+    user = show(change.connection, where)
+    change.update(account, user.id, {"password": password_hash})
+    return show(change.connection, where)
+
+
+def update(
+    change: Change,
+    where: Address,
+    *,
+    name: str | None = None,
+    quota: int | None | _Keep = KEEP,
+    login: bool | None = None,
+    imap: bool | None = None,
+    pop3: bool | None = None,
+    send: bool | None = None,
+    receive: bool | None = None,
+) -> Updated[User]:
+    """Change what is given and leave the rest. Raises NotFoundError, UsageError."""
+    before = show(change.connection, where)
+    given = {"name": name, "login": login, "imap": imap, "pop3": pop3, "send": send, "receive": receive}
+    values: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
+    if name is not None:
+        _check_name(name)
+    if quota is not KEEP:
+        _check_quota(quota)
+        values["quota"] = quota
+    change.update(account, before.id, values)
+    after = show(change.connection, where)
+    return Updated(before, after, _notes(change.connection, before, after))
+
+
+def remove(change: Change, where: Address) -> Removed[User]:
+    """Take a user away; the mail folder stays. Aliases with other targets no longer name the user.
+
+    Raises NotFoundError, and InUseError when the user is some alias's last target.
+    """
+    user = show(change.connection, where)
+    node = graph.Node(user.id, "user", user.address)
+    dropped = addresses.release(change, node)
+    change.delete(account, user.id)
+    change.delete(address, user.id)
+    return Removed(user, dropped)
+
+
+def mail_folder(settings: MailSettings, user: User) -> Path:
+    """Where the user's mail is."""
+    return settings.root / user.mail_id
+
+
+def _notes(connection: Connection, before: User, after: User) -> tuple[str, ...]:
+    if not before.receive or after.receive:
+        return ()
+    sources = graph.sources_of(connection, after.address)
+    only = [source.unicode for _, id_, source in sources if len(graph.targets_of(connection, id_)) == 1]
+    if not only:
+        return ()
+    return (f"mail to {named(only)} is refused as well, as it leads nowhere else",)
+
+
+def _check_name(name: str) -> None:
+    if len(name) > NAME_CHARACTERS:
+        raise UsageError(f"the name is longer than {NAME_CHARACTERS} characters")
+    if not name.isprintable():
+        raise UsageError("the name has unprintable characters")
+
+
+def _check_quota(quota: int | None) -> None:
+    if quota is not None and not 0 < quota <= QUOTA_LIMIT:
+        raise UsageError("a quota is a number of bytes above zero", hint="for example 2G; none takes it away")
+
+
+def _select() -> Select[Any]:
+    return (
+        select(address.c.id, address.c.local_part, address.c.created_at, domain.c.name.label("domain"), account)
+        .join_from(account, address, account.c.id == address.c.id)
+        .join(domain, address.c.domain_id == domain.c.id)
+    )
+
+
+def _require(connection: Connection, where: Address) -> Row[Any]:
+    here = graph.hosted(connection, where.domain)
+    if here is None:
+        require(connection, where.domain)
+    assert here is not None
+    row = connection.execute(
+        _select().where(address.c.domain_id == here.home_id, address.c.local_part == where.local.text)
+    ).one_or_none()
+    if row is None:
+        raise addresses.not_found(
+            graph.find(connection, here.home_id, here.home, where.local.text), where, "user"
+        )
+    return row
+
+
+def _record(row: Row[Any]) -> User:
+    return User(
+        id=row.id,
+        address=Address(Domain(row.domain), LocalPart(row.local_part)),
+        mail_id=row.mail_id,
+        name=row.name,
+        scheme=row.password.partition("}")[0].lstrip("{"),
+        login=row.login,
+        imap=row.imap,
+        pop3=row.pop3,
+        send=row.send,
+        receive=row.receive,
+        quota=row.quota,
+        created_at=row.created_at.replace(tzinfo=UTC),
+    )
