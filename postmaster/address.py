@@ -138,9 +138,7 @@ def parse_domain(text: str) -> Domain:
     if len(name) > DOMAIN_OCTETS:
         raise AddressError(f"domain is longer than {DOMAIN_OCTETS} octets: {_shorten(text)}")
     if name.startswith("["):
-        raise AddressError(
-            f"address literals are not supported: {_shorten(text)}", hint="use a domain name"
-        )
+        raise AddressError(f"address literals are not supported: {_shorten(text)}", hint="use a domain name")
     labels = name.split(".")
     for label in labels:
         if not label:

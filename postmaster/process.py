@@ -87,7 +87,8 @@ def stream(argv: Sequence[str], *, hint: str | None = None) -> Iterator[Iterator
     """
     import tempfile  # here: only this function needs it, and start-up counts
 
-    complaints = tempfile.TemporaryFile()  # a pipe that nobody reads could fill and stall the program
+    # A pipe that nobody reads could fill and stall the program, so complaints go to a file.
+    complaints = tempfile.TemporaryFile()  # noqa: SIM115 (closed below, after the program ended)
     try:
         child = subprocess.Popen(
             list(argv), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=complaints

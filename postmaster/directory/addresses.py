@@ -38,9 +38,13 @@ def claim(change: Change, where: Address, kind: str) -> int:
 def not_found(there: graph.Node | None, where: Address, kind: str) -> NotFoundError:
     """The refusal for an address that is not there, or is of the other kind."""
     if there is None:
-        return NotFoundError(f"there is no {kind} {where}", hint=f"postmaster {kind} list shows what there is")
+        return NotFoundError(
+            f"there is no {kind} {where}", hint=f"postmaster {kind} list shows what there is"
+        )
     other = there.kind
-    return NotFoundError(f"{where} is {_KINDS[other]}, not {_KINDS[kind]}", hint=f"postmaster {other} show {where}")
+    return NotFoundError(
+        f"{where} is {_KINDS[other]}, not {_KINDS[kind]}", hint=f"postmaster {other} show {where}"
+    )
 
 
 def assign_targets(change: Change, source: graph.Node, targets: Sequence[Address]) -> None:
@@ -83,7 +87,9 @@ def release(change: Change, node: graph.Node) -> tuple[Address, ...]:
     leading = [
         found
         for found in (
-            _through_catch_all(change, node) if node.address.is_catch_all else graph.sources_of(connection, node.address)
+            _through_catch_all(change, node)
+            if node.address.is_catch_all
+            else graph.sources_of(connection, node.address)
         )
         if found[1] != node.id
     ]
@@ -104,7 +110,9 @@ def release(change: Change, node: graph.Node) -> tuple[Address, ...]:
         )
     for row_id, _, _ in leading:
         change.delete(target, row_id)
-    for row_id in connection.execute(select(target.c.id).where(target.c.source_id == node.id)).scalars().all():
+    for row_id in (
+        connection.execute(select(target.c.id).where(target.c.source_id == node.id)).scalars().all()
+    ):
         change.delete(target, row_id)
     return tuple(dict.fromkeys(source for _, _, source in leading))
 
@@ -120,7 +128,9 @@ def _through_catch_all(change: Change, node: graph.Node) -> list[tuple[int, int,
         .join(domain, address.c.domain_id == domain.c.id)
         .where(
             target.c.domain == node.address.domain.ascii,
-            ~select(home.c.id).where(home.c.domain_id == home_id, home.c.local_part == target.c.base).exists(),
+            ~select(home.c.id)
+            .where(home.c.domain_id == home_id, home.c.local_part == target.c.base)
+            .exists(),
         )
         .order_by(target.c.id)
     )

@@ -51,9 +51,7 @@ def edit(
     wanted = [one for one in before.targets if one not in remove]
     wanted += [one for one in add if one not in wanted]
     if not wanted:
-        raise RuleError(
-            f"alias {where} would have no target left", hint=f"postmaster alias remove {where}"
-        )
+        raise RuleError(f"alias {where} would have no target left", hint=f"postmaster alias remove {where}")
     return set_targets(change, before.address, wanted)
 
 
@@ -99,9 +97,7 @@ def show(connection: Connection, where: Address) -> Alias:
     if node is None or node.kind != "alias":
         raise addresses.not_found(node, where, "alias")
     created_at = connection.execute(select(address.c.created_at).where(address.c.id == node.id)).scalar_one()
-    return Alias(
-        node.id, node.address, graph.targets_of(connection, node.id), created_at.replace(tzinfo=UTC)
-    )
+    return Alias(node.id, node.address, graph.targets_of(connection, node.id), created_at.replace(tzinfo=UTC))
 
 
 def remove(change: Change, where: Address) -> Removed[Alias]:

@@ -137,9 +137,7 @@ class Change:
 
 
 @contextmanager
-def open_directory(
-    settings: Settings, *, command: str = "", actor: str | None = None
-) -> Iterator[Directory]:
+def open_directory(settings: Settings, *, command: str = "", actor: str | None = None) -> Iterator[Directory]:
     """Open the truth for one command. Raises DirectoryError with the command that mends it."""
     engine = make_engine(settings)
     try:
@@ -159,7 +157,8 @@ def make_engine(settings: Settings, *, create: bool = False) -> Engine:
         url = make_url(settings.directory.url)
     except ArgumentError:
         raise DirectoryError(
-            "directory.url is not a database URL", hint="for example sqlite:////var/lib/postmaster/directory.db"
+            "directory.url is not a database URL",
+            hint="for example sqlite:////var/lib/postmaster/directory.db",
         ) from None
     if url.get_backend_name() != "sqlite":
         raise DirectoryError(
@@ -241,7 +240,9 @@ def _check_file(file: Path, create: bool) -> None:
     if not stat.S_ISREG(mode):
         raise DirectoryError(f"the directory {file} is not a regular file")
     if not os.access(file, os.R_OK | os.W_OK):
-        raise DirectoryError(f"the directory {file} cannot be opened: Permission denied", hint="run it as root")
+        raise DirectoryError(
+            f"the directory {file} cannot be opened: Permission denied", hint="run it as root"
+        )
 
 
 @contextmanager

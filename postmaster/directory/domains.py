@@ -136,7 +136,12 @@ def _select() -> Select[Any]:
         )
 
     return select(
-        domain.c.id, domain.c.name, domain.c.created_at, home.c.name.label("home"), count("user"), count("alias")
+        domain.c.id,
+        domain.c.name,
+        domain.c.created_at,
+        home.c.name.label("home"),
+        count("user"),
+        count("alias"),
     ).join_from(domain, home, domain.c.alias_of_id == home.c.id, isouter=True)
 
 

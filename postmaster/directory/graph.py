@@ -97,7 +97,9 @@ def sources_of(connection: Connection, where: Address) -> list[tuple[int, int, A
     if here is not None:
         names = list(
             connection.execute(
-                select(domain.c.name).where((domain.c.id == here.home_id) | (domain.c.alias_of_id == here.home_id))
+                select(domain.c.name).where(
+                    (domain.c.id == here.home_id) | (domain.c.alias_of_id == here.home_id)
+                )
             ).scalars()
         )
     rows = connection.execute(
@@ -107,9 +109,7 @@ def sources_of(connection: Connection, where: Address) -> list[tuple[int, int, A
         .where(target.c.domain.in_(names), target.c.base == where.local.base)
         .order_by(target.c.id)
     )
-    return [
-        (row.id, row.source_id, Address(Domain(row.name), LocalPart(row.local_part))) for row in rows
-    ]
+    return [(row.id, row.source_id, Address(Domain(row.name), LocalPart(row.local_part))) for row in rows]
 
 
 def check_targets(connection: Connection, source: Node, targets: Sequence[Address]) -> None:

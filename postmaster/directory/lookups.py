@@ -67,9 +67,7 @@ CREATE VIEW answer AS
     WHERE a.local_part <> '';
 -- Targets that mail can go on to: not a user here who does not receive.
 CREATE VIEW open_target AS
-    SELECT t.id, t.source_id, t.position, t.local_part, t.domain,
-           EXISTS (SELECT 1 FROM domain l WHERE l.name = t.domain) AS is_local
-    FROM target t
+    SELECT t.source_id, t.local_part, t.domain FROM target t
     WHERE NOT EXISTS (
         SELECT 1 FROM domain d JOIN address a
             ON a.domain_id = COALESCE(d.alias_of_id, d.id) AND a.local_part = t.base
@@ -82,7 +80,8 @@ CREATE VIEW virtual_mailbox AS
     FROM domain d JOIN address a ON a.domain_id = d.id WHERE a.kind = 'user';
 CREATE VIEW virtual_alias AS
     SELECT a.local_part, d.name AS domain,
-           t.local_part AS target_local, t.domain AS target_domain, t.is_local
+           t.local_part AS target_local, t.domain AS target_domain,
+           EXISTS (SELECT 1 FROM domain l WHERE l.name = t.domain) AS is_local
     FROM domain d JOIN address a ON a.domain_id = d.id JOIN open_target t ON t.source_id = a.id
     WHERE a.local_part <> ''
     UNION ALL
@@ -262,7 +261,8 @@ def probe_account(settings: Settings) -> Iterator[Probe]:
         with writing(POSTFIX, settings.lookups) as connection:
             connection.execute("INSERT INTO domain VALUES (?, ?, NULL)", (row_id, name))
             connection.execute(
-                "INSERT INTO address VALUES (?, ?, 'probe', 'user', 1, 1, 1, ?)", (row_id, row_id, probe.address)
+                "INSERT INTO address VALUES (?, ?, 'probe', 'user', 1, 1, 1, ?)",
+                (row_id, row_id, probe.address),
             )
         yield probe
     finally:

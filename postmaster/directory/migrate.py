@@ -60,7 +60,10 @@ def initialise(settings: Settings) -> tuple[str, ...]:
 
 
 def upgrade(engine: Engine, revision: str = "head") -> tuple[str | None, str | None]:
-    """Run the migrations up to a revision; (revision before, revision after)."""
+    """Run the migrations up or down to a revision; (revision before, revision after).
+
+    Revisions are numbered so that a later one sorts behind; `head` and `base` are Alembic's words.
+    """
     from alembic import command
     from alembic.config import Config
     from sqlalchemy import text
@@ -69,7 +72,7 @@ def upgrade(engine: Engine, revision: str = "head") -> tuple[str | None, str | N
     with writing.connect() as connection:
         # Batch changes drop and rename tables, which would delete child rows (SQLite, section
         # "Making Other Kinds Of Table Schema Changes"). It has no effect inside a transaction.
-        connection.connection.execute("PRAGMA foreign_keys=OFF")  # type: ignore[attr-defined]
+        connection.connection.execute("PRAGMA foreign_keys=OFF")
         with connection.begin():
             before = current_revision(connection)
             if before is not None and before > REVISION:
@@ -77,15 +80,13 @@ def upgrade(engine: Engine, revision: str = "head") -> tuple[str | None, str | N
             config = Config()
             config.set_main_option("script_location", str(migrations_folder()).replace("%", "%%"))
             config.attributes["connection"] = connection
-            if revision == "head" or before is None or revision > before:
-                command.upgrade(config, revision)
-            else:
-                command.downgrade(config, revision)
+            down = revision == "base" or (before is not None and revision < before)
+            (command.downgrade if down else command.upgrade)(config, revision)
             broken = connection.execute(text("PRAGMA foreign_key_check")).first()
             if broken is not None:
                 raise DirectoryError(f"the migration would leave rows of {broken[0]} without their parents")
             after = current_revision(connection)
-        connection.connection.execute("PRAGMA foreign_keys=ON")  # type: ignore[attr-defined]
+        connection.connection.execute("PRAGMA foreign_keys=ON")
     return before, after
 
 

@@ -39,7 +39,7 @@ _SCHEMES: dict[str, str] = {
     "SHA512-CRYPT": rf"\$6\$(?:rounds=\d{{4,9}}\$)?{_CRYPT64}{{1,16}}\${_CRYPT64}{{86}}",
     "SHA256-CRYPT": rf"\$5\$(?:rounds=\d{{4,9}}\$)?{_CRYPT64}{{1,16}}\${_CRYPT64}{{43}}",
     "MD5-CRYPT": rf"\$1\${_CRYPT64}{{1,8}}\${_CRYPT64}{{22}}",
-    "PBKDF2": rf"\$1\$[!-#%-~]{{1,64}}\$\d{{1,7}}\$[0-9a-fA-F]{{40}}",
+    "PBKDF2": r"\$1\$[!-#%-~]{1,64}\$\d{1,7}\$[0-9a-fA-F]{40}",
     "SSHA512": _SALTED % 90,
     "SSHA256": _SALTED % 46,
     "SSHA": _SALTED % 30,
@@ -67,7 +67,8 @@ def check_password(text: str) -> str:
         raise PasswordError("the password has control characters in it")
     if len(normal) < MINIMUM_CHARACTERS:
         raise PasswordError(
-            f"the password is shorter than {MINIMUM_CHARACTERS} characters", hint="--generate makes a good one"
+            f"the password is shorter than {MINIMUM_CHARACTERS} characters",
+            hint="--generate makes a good one",
         )
     if len(normal.encode()) > MAXIMUM_OCTETS:
         raise PasswordError(f"the password is longer than {MAXIMUM_OCTETS} octets")
@@ -117,6 +118,6 @@ def generate_password() -> str:
 
 @cache
 def _argon2id() -> Any:
-    from passlib.hash import argon2
+    from passlib.hash import argon2  # type: ignore[import-untyped]
 
     return argon2.using(type="ID", memory_cost=MEMORY_KIB, time_cost=PASSES, parallelism=LANES)

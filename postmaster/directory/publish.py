@@ -92,7 +92,9 @@ def publish(settings: LookupsSettings, read: Reader, *, rebuild: bool = False) -
 
 
 def _newest(reading: Connection) -> tuple[int, str]:
-    row = reading.execute(select(journal.c.id, journal.c.made_at).order_by(journal.c.id.desc()).limit(1)).first()
+    row = reading.execute(
+        select(journal.c.id, journal.c.made_at).order_by(journal.c.id.desc()).limit(1)
+    ).first()
     return (0, "") if row is None else (row.id, row.made_at.isoformat())
 
 
@@ -107,9 +109,9 @@ def _is_known(reading: Connection, entry: tuple[int, str]) -> bool:
 
 def _changed(reading: Connection, since: int) -> _Changed:
     rows = reading.execute(
-        select(journal_row.c.table_name, journal_row.c.row_id, journal_row.c.before, journal_row.c.after).where(
-            journal_row.c.entry_id > since
-        )
+        select(
+            journal_row.c.table_name, journal_row.c.row_id, journal_row.c.before, journal_row.c.after
+        ).where(journal_row.c.entry_id > since)
     )
     domains: set[int] = set()
     addresses: set[int] = set()
@@ -152,7 +154,9 @@ def _write_all(connection: sqlite3.Connection, file: LookupFile, reading: Connec
 
 
 def _write_domains(connection: sqlite3.Connection, reading: Connection, ids: list[int]) -> None:
-    rows = reading.execute(select(domain.c.id, domain.c.name, domain.c.alias_of_id).where(domain.c.id.in_(ids)))
+    rows = reading.execute(
+        select(domain.c.id, domain.c.name, domain.c.alias_of_id).where(domain.c.id.in_(ids))
+    )
     connection.executemany("INSERT INTO domain VALUES (?, ?, ?)", [tuple(row) for row in rows])
 
 
@@ -177,8 +181,10 @@ def _write_addresses(
         connection.executemany(
             "INSERT INTO account VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             [
-                (row.id, f"{row.local_part}@{row.domain_name}", row.password, row.mail_id)
-                + (row.login, row.imap, row.pop3, row.send, row.receive, row.quota)
+                (
+                    *(row.id, f"{row.local_part}@{row.domain_name}", row.password, row.mail_id),
+                    *(row.login, row.imap, row.pop3, row.send, row.receive, row.quota),
+                )
                 for row in rows
                 if row.kind == "user"
             ],

@@ -86,7 +86,7 @@ def update(
     where: Address,
     *,
     name: str | None = None,
-    quota: int | None | _Keep = KEEP,
+    quota: int | _Keep | None = KEEP,
     login: bool | None = None,
     imap: bool | None = None,
     pop3: bool | None = None,
@@ -149,7 +149,7 @@ def _check_quota(quota: int | None) -> None:
 
 def _select() -> Select[Any]:
     return (
-        select(address.c.id, address.c.local_part, address.c.created_at, domain.c.name.label("domain"), account)
+        select(address.c.local_part, address.c.created_at, domain.c.name.label("domain"), account)
         .join_from(account, address, account.c.id == address.c.id)
         .join(domain, address.c.domain_id == domain.c.id)
     )

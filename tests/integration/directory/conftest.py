@@ -1,0 +1,112 @@
+"""A real directory in SQLite under a temporary folder, and short words for building one."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from postmaster.address import Address, Domain, parse_alias_address, parse_domain
+from postmaster.directory import aliases, domains, forwards, users
+from postmaster.directory.database import Directory, open_directory
+from postmaster.directory.migrate import initialise
+from postmaster.settings import DirectorySettings, LookupsSettings, MailSettings, Settings, StateSettings
+
+#: A valid hash; what it was made from is of no interest here.
+HASH = (
+    "{ARGON2ID}$argon2id$v=19$m=19456,t=2,p=1$"
+    + "c2FsdHNhbHRzYWx0c2FsdA$"
+    + "aGFzaGhhc2hoYXNoaGFzaGhhc2hoYXNoaGFzaGhhc2g"
+)
+
+
+def D(text: str) -> Domain:
+    return parse_domain(text)
+
+
+def A(text: str) -> Address:
+    """An address of any kind; `@example.org` is the catch-all."""
+    if text.startswith("@"):
+        return parse_alias_address(text)
+    from postmaster.address import parse_address
+
+    return parse_address(text)
+
+
+def settings_under(folder: Path) -> Settings:
+    """Settings whose every file is under one folder."""
+    return Settings(
+        directory=DirectorySettings(f"sqlite:///{folder}/directory.db"),
+        state=StateSettings(folder),
+        lookups=LookupsSettings(folder / "lookups"),
+        mail=MailSettings(folder / "mail"),
+    )
+
+
+class Builder:
+    """One change per call, by the words of the command line."""
+
+    def __init__(self, directory: Directory) -> None:
+        self.directory = directory
+
+    def domain(self, name: str, alias_of: str | None = None) -> Any:
+        with self.directory.change() as change:
+            return domains.add(change, D(name), D(alias_of) if alias_of else None)
+
+    def user(self, where: str, **given: Any) -> Any:
+        with self.directory.change() as change:
+            return users.add(change, A(where), password_hash=given.pop("password_hash", HASH), **given)
+
+    def alias(self, where: str, *targets: str) -> Any:
+        with self.directory.change() as change:
+            return aliases.set_targets(change, A(where), [A(t) for t in targets])
+
+    def forward(self, where: str, *targets: str, keep_copy: bool = True) -> Any:
+        with self.directory.change() as change:
+            return forwards.set_targets(change, A(where), [A(t) for t in targets], keep_copy)
+
+    def switch(self, where: str, **given: Any) -> Any:
+        with self.directory.change() as change:
+            return users.update(change, A(where), **given)
+
+    def remove(self, kind: str, where: str) -> Any:
+        with self.directory.change() as change:
+            if kind == "domain":
+                return domains.remove(change, D(where))
+            remove: Any = {"user": users.remove, "alias": aliases.remove, "forward": forwards.remove}[kind]
+            return remove(change, A(where))
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    made = settings_under(tmp_path)
+    initialise(made)
+    return made
+
+
+@pytest.fixture
+def directory(settings: Settings) -> Iterator[Directory]:
+    with open_directory(settings, command="test", actor="tester") as opened:
+        yield opened
+
+
+@pytest.fixture
+def make(directory: Directory) -> Builder:
+    return Builder(directory)
+
+
+@pytest.fixture
+def ask(settings: Settings) -> Callable[..., list[Any]]:
+    """Ask a published file as a server would: rows, or the single values of one column."""
+
+    def answer(file: str, query: str, *values: Any) -> list[Any]:
+        path = settings.lookups.directory / f"{file}.db"
+        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
+            rows = connection.execute(query, values).fetchall()
+        return [row[0] if len(row) == 1 else row for row in rows]
+
+    return answer

@@ -1,0 +1,184 @@
+"""What the published views answer, asked as the servers ask."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from .conftest import Builder
+
+Ask = Callable[..., list[Any]]
+
+ALIAS = (
+    "SELECT target_local || '@' || target_domain, is_local FROM virtual_alias "
+    "WHERE local_part = ? AND domain = ? ORDER BY 1"
+)
+
+
+@pytest.fixture
+def house(make: Builder) -> Builder:
+    make.domain("example.org")
+    make.domain("bücher.example", alias_of="example.org")
+    make.user("amy@example.org", quota=1 << 30)
+    make.user("bob@example.org")
+    return make
+
+
+def test_hosted_and_alias_domains_are_in_different_classes(house: Builder, ask: Ask) -> None:
+    assert ask("postfix", "SELECT domain FROM virtual_mailbox_domain") == ["example.org"]
+    assert ask("postfix", "SELECT domain FROM virtual_alias_domain") == ["xn--bcher-kva.example"]
+
+
+def test_a_mailbox_answers_with_its_own_address_so_no_catch_all_swallows_it(house: Builder, ask: Ask) -> None:
+    house.alias("@example.org", "bob@example.org")
+    assert ask("postfix", ALIAS, "amy", "example.org") == [("amy@example.org", 1)]
+    assert ask("postfix", "SELECT target FROM catch_all WHERE domain = 'example.org'") == ["bob@example.org"]
+    assert ask("postfix", ALIAS, "", "example.org") == []
+
+
+def test_an_alias_domain_answers_for_addresses_that_exist_and_has_no_catch_all(
+    house: Builder, ask: Ask
+) -> None:
+    house.alias("team@example.org", "amy@example.org", "x@elsewhere.example")
+    house.alias("@example.org", "bob@example.org")
+    twin = "xn--bcher-kva.example"
+    assert ask("postfix", ALIAS, "amy", twin) == [("amy@example.org", 1)]
+    assert ask("postfix", ALIAS, "team", twin) == [("team@example.org", 1)]
+    assert ask("postfix", ALIAS, "nobody", twin) == []
+    assert ask("postfix", "SELECT target FROM catch_all WHERE domain = ?", twin) == []
+    assert ask("postfix", "SELECT login FROM sender_login WHERE local_part = 'amy' AND domain = ?", twin) == [
+        "amy@example.org"
+    ]
+
+
+def test_local_targets_are_told_from_remote_ones(house: Builder, ask: Ask) -> None:
+    house.alias("team@example.org", "amy+list@bücher.example", "x@elsewhere.example")
+    assert ask("postfix", ALIAS, "team", "example.org") == [
+        ("amy+list@xn--bcher-kva.example", 1),
+        ("x@elsewhere.example", 0),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("keep_copy", "expected"),
+    [(True, [("amy@example.org", 1), ("amy@x.example", 0)]), (False, [("amy@x.example", 0)])],
+)
+def test_a_forward_keeps_a_copy_or_not(
+    house: Builder, ask: Ask, keep_copy: bool, expected: list[tuple[str, int]]
+) -> None:
+    house.forward("amy@example.org", "amy@x.example", keep_copy=keep_copy)
+    assert ask("postfix", ALIAS, "amy", "example.org") == expected
+    house.remove("forward", "amy@example.org")
+    assert ask("postfix", ALIAS, "amy", "example.org") == [("amy@example.org", 1)]
+
+
+def test_who_does_not_receive_is_refused_with_twins_and_lists_that_lead_nowhere_else(
+    house: Builder, ask: Ask
+) -> None:
+    house.alias("only@example.org", "amy+tag@bücher.example")
+    house.alias("two@example.org", "amy@example.org", "bob@example.org")
+    house.alias("@example.org", "amy@example.org")
+    refused = "SELECT local_part || '@' || domain FROM recipient_access ORDER BY 1"
+    assert ask("postfix", refused) == []
+    house.switch("amy@example.org", receive=False)
+    assert ask("postfix", refused) == [
+        "amy@example.org",
+        "amy@xn--bcher-kva.example",
+        "only@example.org",
+        "only@xn--bcher-kva.example",
+    ]
+    assert ask("postfix", "SELECT action FROM recipient_access WHERE local_part = 'amy'")[0].startswith(
+        "550 5.2.1 "
+    )
+    assert ask("postfix", ALIAS, "two", "example.org") == [("bob@example.org", 1)]
+    assert ask("postfix", "SELECT target FROM catch_all WHERE domain = 'example.org'") == []
+    assert ask("dovecot", "SELECT receive FROM userdb WHERE login = 'amy@example.org'") == [0]
+
+
+@pytest.mark.parametrize(
+    ("switches", "services"),
+    [
+        ({}, ["doveadm", "imap", "pop3", "sieve", "smtp", "submission"]),
+        ({"login": False}, []),
+        ({"imap": False}, ["doveadm", "pop3", "sieve", "smtp", "submission"]),
+        ({"pop3": False}, ["doveadm", "imap", "sieve", "smtp", "submission"]),
+        ({"send": False}, ["doveadm", "imap", "pop3", "sieve"]),
+        ({"receive": False}, ["doveadm", "imap", "pop3", "sieve", "smtp", "submission"]),
+    ],
+)
+def test_each_switch_takes_its_own_right_and_no_other(
+    house: Builder, ask: Ask, switches: dict[str, bool], services: list[str]
+) -> None:
+    if switches:
+        house.switch("amy@example.org", **switches)
+    found = ask("dovecot", "SELECT service FROM passdb WHERE login = 'amy@example.org' ORDER BY 1")
+    assert found == services
+    may_send = "smtp" in services
+    query = "SELECT action FROM submission_login WHERE login = 'amy@example.org'"
+    assert ask("postfix", query) == (["OK"] if may_send else [])
+
+
+def test_userdb_has_folder_and_quota(house: Builder, ask: Ask, directory: Any) -> None:
+    rows = ask("dovecot", "SELECT login, length(mail_id), quota_bytes FROM userdb ORDER BY 1")
+    assert rows == [("amy@example.org", 20, 1 << 30), ("bob@example.org", 20, None)]
+    assert ask("dovecot", "SELECT login FROM user_list WHERE login > '' ORDER BY 1") == [
+        "amy@example.org",
+        "bob@example.org",
+    ]
+
+
+def test_postfix_is_given_no_hash_and_dovecot_no_alias(house: Builder, ask: Ask, settings: Any) -> None:
+    house.alias("secret-list@example.org", "amy@example.org")
+    files = settings.lookups.directory
+    postfix = b"".join(p.read_bytes() for p in files.glob("postfix.db*"))
+    dovecot = b"".join(p.read_bytes() for p in files.glob("dovecot.db*"))
+    assert b"argon2" in dovecot and b"argon2" not in postfix
+    assert b"secret-list" in postfix and b"secret-list" not in dovecot
+
+
+QUERIES = {
+    "postfix": [
+        "SELECT domain FROM virtual_mailbox_domain WHERE domain = 'x'",
+        "SELECT domain FROM virtual_alias_domain WHERE domain = 'x'",
+        "SELECT address FROM virtual_mailbox WHERE local_part = 'x' AND domain = 'x'",
+        "SELECT target_local, is_local FROM virtual_alias WHERE local_part = 'x' AND domain = 'x'",
+        "SELECT target FROM catch_all WHERE domain = 'x'",
+        "SELECT action FROM recipient_access WHERE local_part = 'x' AND domain = 'x'",
+        "SELECT login FROM sender_login WHERE local_part = 'x' AND domain = 'x'",
+        "SELECT action FROM submission_login WHERE login = 'x'",
+    ],
+    "dovecot": [
+        "SELECT password FROM passdb WHERE login = 'x' AND service = 'imap'",
+        "SELECT mail_id FROM userdb WHERE login = 'x' AND (receive = 1 OR 'imap' <> 'lmtp')",
+        "SELECT login FROM user_list WHERE login > ''",
+    ],
+}
+
+
+@pytest.mark.parametrize(("file", "query"), [(file, query) for file in QUERIES for query in QUERIES[file]])
+def test_no_view_is_answered_by_a_scan(house: Builder, ask: Ask, file: str, query: str) -> None:
+    plan = [row[3] for row in ask(file, f"EXPLAIN QUERY PLAN {query}")]
+    assert any("SEARCH" in step for step in plan)
+    assert not [step for step in plan if "SCAN" in step]
+
+
+HOSTILE = [
+    "o'brien@example.org",
+    "a&b@example.org",
+    "x=y~z@example.org",
+]
+
+
+@pytest.mark.parametrize("where", HOSTILE)
+def test_unusual_but_valid_addresses_are_published_as_they_are(house: Builder, ask: Ask, where: str) -> None:
+    house.user(where)
+    house.alias("to-" + where, where, '"quo\'ted, (local)"@elsewhere.example', "per%cent@elsewhere.example")
+    local = where.partition("@")[0]
+    assert ask("postfix", ALIAS, local, "example.org") == [(where, 1)]
+    assert {row[0] for row in ask("postfix", ALIAS, "to-" + local, "example.org")} == {
+        where,
+        '"quo\'ted, (local)"@elsewhere.example',
+        "per%cent@elsewhere.example",
+    }
