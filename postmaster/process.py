@@ -78,6 +78,36 @@ def run(
     return result
 
 
+def start_daemon(argv: Sequence[str], *, timeout: float = DEFAULT_TIMEOUT, hint: str | None = None) -> None:
+    """Run a program that leaves a server behind. Raises ProcessError.
+
+    Its output goes to a file: the server inherits it, and a pipe would not end before the server does.
+    """
+    import tempfile
+
+    with tempfile.TemporaryFile() as output:
+        try:
+            done = subprocess.run(
+                list(argv),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                timeout=timeout,
+                check=False,
+            )
+        except FileNotFoundError:
+            raise ProcessError(
+                f"the program {argv[0]} is not installed", hint=hint or "install the package that provides it"
+            ) from None
+        except subprocess.TimeoutExpired:
+            raise ProcessError(f"{argv[0]} did not finish within {timeout:g} s", hint=hint) from None
+        output.seek(0)
+        said = output.read().decode("utf-8", "surrogateescape")
+    _tell(masked(argv, ()), f"exit status {done.returncode}")
+    if done.returncode != 0:
+        raise ProcessError(_complaint(Finished(tuple(argv), done.returncode, "", said), ()), hint=hint)
+
+
 @contextmanager
 def stream(argv: Sequence[str], *, hint: str | None = None) -> Iterator[Iterator[bytes]]:
     """Run a program and hand out its standard output line by line, without holding it all.

@@ -1,0 +1,1 @@
+"""Everything that knows Postfix: its configuration and maps, its queue and its queue files."""

@@ -1,0 +1,52 @@
+"""Starting, reloading and asking a Postfix instance through its own programs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from postmaster.postfix import postconf
+from postmaster.process import run, start_daemon
+
+
+def master_pid(config_directory: Path) -> int | None:
+    """The running master's process id, None where it does not run."""
+    file = Path(postconf.value(config_directory, "queue_directory")) / "pid" / "master.pid"
+    try:
+        pid = int(file.read_text())
+        name = Path(f"/proc/{pid}/comm").read_text().strip()
+    except (OSError, ValueError):
+        return None
+    return pid if name == "master" else None
+
+
+def check(config_directory: Path) -> None:
+    """Postfix's own check of files and rights. Raises ProcessError. It proves little more."""
+    run(["postfix", "-c", str(config_directory), "check"], hint=postconf.HINT)
+
+
+def start(config_directory: Path) -> None:
+    start_daemon(["postfix", "-c", str(config_directory), "start"], hint="see the mail log")
+
+
+def reload(config_directory: Path) -> None:
+    run(["postfix", "-c", str(config_directory), "reload"], hint="see the mail log")
+
+
+def stop(config_directory: Path) -> None:
+    """Stop the instance, deliveries under way included."""
+    run(["postfix", "-c", str(config_directory), "stop"], expect=None)
+
+
+def query(config_directory: Path, table: str, keys: Iterable[str]) -> dict[str, str]:
+    """Ask a table for many keys at once, as the daemons would; keys without an answer are left out.
+
+    Raises ProcessError when the table cannot be opened.
+    """
+    asked = "".join(f"{key}\n" for key in keys)
+    done = run(["postmap", "-c", str(config_directory), "-q", "-", table], stdin=asked, expect=(0, 1))
+    answers = {}
+    for line in done.stdout.splitlines():
+        key, _, value = line.partition("\t")
+        answers[key] = value
+    return answers

@@ -1,0 +1,80 @@
+"""The look-up tables that Postfix reads: `proxy:sqlite:` map files over the views of `postfix.db`.
+
+Every table is read through proxymap: a direct `sqlite:` table in a chrooted daemon can return
+uncommitted rows, and a daemon that meets a lock dies with its client's session (`dict_sqlite.c`).
+
+In a query Postfix replaces `%s` (the key), `%u` and `%d` (its local part and domain) and doubles
+`'` in them, so each stands in single quotes. A key without a domain suppresses a query that has
+`%d`, one without a local part (`@example.org`) a query that has `%u` (sqlite_table(5)).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from postmaster.address import EXTENSION_SEPARATOR
+
+FOLDER = "postmaster"  # in Postfix's configuration directory
+
+_SEPARATOR = f"'{EXTENSION_SEPARATOR}'"
+#: Where the extension begins, as Postfix splits (`split_addr.c`): at the first separator, never at the start.
+_SPLIT = f"instr(substr('%u', 2) || {_SEPARATOR}, {_SEPARATOR})"
+_BASE = f"substr('%u', 1, {_SPLIT})"
+_EXTENSION = f"substr('%u', {_SPLIT} + 1)"
+
+
+@dataclass(frozen=True, slots=True)
+class Map:
+    """A table: the name of its file (without `.cf`) and the query that answers one key."""
+
+    name: str
+    query: str
+
+    def file(self, config_directory: Path) -> Path:
+        return config_directory / FOLDER / f"{self.name}.cf"
+
+    def table(self, config_directory: Path) -> str:
+        """How a parameter names it."""
+        return f"proxy:sqlite:{self.file(config_directory)}"
+
+    def text(self, database: Path) -> str:
+        """The file's content."""
+        return (
+            f"# Written by postmaster; the next `postmaster setup apply` writes it again.\n"
+            f"dbpath = {database}\nquery = {self.query}\n"
+        )
+
+
+MAILBOX_DOMAINS = Map(
+    "mailbox_domains", "SELECT domain FROM virtual_mailbox_domain WHERE domain = '%s'"
+)
+ALIAS_DOMAINS = Map("alias_domains", "SELECT domain FROM virtual_alias_domain WHERE domain = '%s'")
+MAILBOXES = Map(
+    "mailboxes", "SELECT address FROM virtual_mailbox WHERE local_part = '%u' AND domain = '%d'"
+)
+#: Answers `user+tag@domain` as well, so that the tag is kept for targets here and not sent elsewhere.
+ALIASES = Map(
+    "aliases",
+    f"SELECT CASE is_local WHEN 1 THEN target_local || {_EXTENSION} ELSE target_local END"
+    f" || '@' || target_domain FROM virtual_alias WHERE local_part = {_BASE} AND domain = '%d'",
+)
+CATCH_ALLS = Map("catch_alls", "SELECT target FROM catch_all WHERE domain = '%d' AND '%s' = '@%d'")
+CLOSED_RECIPIENTS = Map(
+    "closed_recipients", "SELECT action FROM recipient_access WHERE local_part = '%u' AND domain = '%d'"
+)
+SENDER_OWNERS = Map(
+    "sender_owners", "SELECT login FROM sender_login WHERE local_part = '%u' AND domain = '%d'"
+)
+SENDING_LOGINS = Map("sending_logins", "SELECT action FROM submission_login WHERE login = '%s'")
+
+MAPS = (
+    MAILBOX_DOMAINS,
+    ALIAS_DOMAINS,
+    MAILBOXES,
+    ALIASES,
+    CATCH_ALLS,
+    CLOSED_RECIPIENTS,
+    SENDER_OWNERS,
+    SENDING_LOGINS,
+)

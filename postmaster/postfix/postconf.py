@@ -1,0 +1,118 @@
+"""Reading and changing main.cf and master.cf through `postconf`, Postfix's own editor of them.
+
+Values go in as arguments of their own, never through a shell. A value with a line end is refused:
+it would begin a new parameter.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from postmaster.errors import ServerError
+from postmaster.process import run
+
+HINT = "install the Debian packages postfix and postfix-sqlite"
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A master.cf entry: `name type private unprivileged chroot wakeup limit command`, and its `-o` options."""
+
+    name: str
+    type: str
+    fields: tuple[str, ...]  # the six from private to the command's name
+    options: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def key(self) -> str:
+        return f"{self.name}/{self.type}"
+
+    def entry(self) -> str:
+        """The text for `postconf -M`."""
+        given = "".join(f" -o {{ {name} = {value} }}" for name, value in self.options)
+        return " ".join((self.name, self.type, *self.fields)) + given
+
+
+def version(config_directory: Path) -> tuple[int, ...]:
+    """Postfix's version, for example (3, 7, 11)."""
+    text = run(["postconf", "-d", "-h", "mail_version"], hint=HINT).stdout.strip()
+    found = re.match(r"(\d+)\.(\d+)(?:\.(\d+))?", text)
+    if found is None:
+        raise ServerError(f"postconf gave no version: {text}")
+    return tuple(int(number or 0) for number in found.groups())
+
+
+def known_parameters() -> frozenset[str]:
+    """The names of all parameters that this Postfix has."""
+    lines = run(["postconf", "-d"], hint=HINT).stdout.splitlines()
+    return frozenset(line.partition(" =")[0] for line in lines)
+
+
+def values(config_directory: Path, names: Sequence[str]) -> dict[str, str]:
+    """The values in force, macros not expanded; defaults where main.cf says nothing."""
+    if not names:
+        return {}
+    done = run(["postconf", "-c", str(config_directory), *names], hint=HINT)
+    return dict(_pair(line) for line in done.stdout.splitlines())
+
+
+def value(config_directory: Path, name: str) -> str:
+    """One value with its macros expanded."""
+    return run(["postconf", "-c", str(config_directory), "-x", "-h", name], hint=HINT).stdout.strip()
+
+
+def explicit(config_directory: Path) -> dict[str, str]:
+    """What main.cf itself sets."""
+    done = run(["postconf", "-c", str(config_directory), "-n"], hint=HINT)
+    return dict(_pair(line) for line in done.stdout.splitlines())
+
+
+def set_values(config_directory: Path, wanted: Mapping[str, str]) -> None:
+    """Set parameters in main.cf, in place. Raises ProcessError, ServerError."""
+    if wanted:
+        pairs = [f"{name} = {_one_line(name, text)}" for name, text in wanted.items()]
+        run(["postconf", "-c", str(config_directory), "-e", *pairs], hint=HINT)
+
+
+def services(config_directory: Path) -> dict[str, str]:
+    """master.cf as `name/type` -> the entry on one line, white space folded."""
+    done = run(["postconf", "-c", str(config_directory), "-M"], hint=HINT)
+    found: dict[str, str] = {}
+    for line in done.stdout.splitlines():
+        words = line.split()
+        if line[:1].isspace() and found:
+            last = next(reversed(found))
+            found[last] += " " + " ".join(words)
+        elif len(words) >= 8:
+            found[f"{words[0]}/{words[1]}"] = " ".join(words)
+    return found
+
+
+def set_service(config_directory: Path, service: Service) -> None:
+    """Make or replace an entry of master.cf. Raises ProcessError, ServerError."""
+    entry = _one_line(service.key, service.entry())
+    run(["postconf", "-c", str(config_directory), "-M", f"{service.key} = {entry}"], hint=HINT)
+
+
+def remove_service(config_directory: Path, key: str) -> None:
+    """Take an entry out of master.cf."""
+    run(["postconf", "-c", str(config_directory), "-MX", key], hint=HINT)
+
+
+def split_list(text: str) -> list[str]:
+    """A list value as its items. `{ … }` stays one item (postconf(5), comma or white space)."""
+    return re.findall(r"\{[^}]*\}|[^\s,]+", text)
+
+
+def _pair(line: str) -> tuple[str, str]:
+    name, _, text = line.partition("=")
+    return name.strip(), text.strip()
+
+
+def _one_line(name: str, text: str) -> str:
+    if not text.isprintable():
+        raise ServerError(f"the value for {name} has unprintable characters in it")
+    return text

@@ -1,0 +1,226 @@
+"""Trying the running servers: what a configuration is worth shows only in what they do.
+
+`postfix check` is content with restrictions that do not exist and with two services on one port, so
+each proof is a conversation: listeners greet, a known address is taken and an unknown one refused, a
+stranger cannot relay, a login works, and no daemon died meanwhile. The account that is tried exists in
+the look-ups alone and only as long as the proof. No message is sent.
+"""
+
+from __future__ import annotations
+
+import imaplib
+import ipaddress
+import poplib
+import smtplib
+import socket
+import ssl
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from postmaster.directory import lookups
+from postmaster.errors import ServerError
+from postmaster.postfix import postconf
+from postmaster.settings import Settings
+
+TIMEOUT = 10.0  # seconds for one answer
+PATIENCE = 15.0  # seconds that a server has to come up after a reload
+LOG_LIMIT = 4 << 20  # bytes of new log that are looked at
+
+OUTSIDER = "127.0.0.2"
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """One thing that was tried. `status` is ok, or unknown where it cannot be tried from here."""
+
+    name: str
+    status: str
+    detail: str
+
+
+def prove(settings: Settings) -> list[Proof]:
+    """Try everything. Raises ServerError at the first thing that does not work."""
+    marks = _log_marks(settings)
+    proofs = [greet(settings, name, port) for name, port in _listeners(settings)]
+    with lookups.probe_account(settings) as probe:
+        proofs += [
+            _recipients(settings, probe),
+            _outsider(settings),
+            _login(settings, "imap", settings.server.imap_port, lambda: _try_imap(settings, probe)),
+            _login(settings, "pop3", settings.server.pop3_port, lambda: _try_pop3(settings, probe)),
+            _login(settings, "submission", settings.server.submission_port, lambda: _try_submission(settings, probe)),
+        ]
+    proofs.append(_no_new_fatal(settings, marks))
+    return proofs
+
+
+def tls_context() -> ssl.SSLContext:
+    """A client that takes any certificate: here it counts that TLS works, not whose name it shows."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def _listeners(settings: Settings) -> list[tuple[str, int]]:
+    names = ("smtp", "submission", "submissions", "imap", "imaps", "pop3", "pop3s", "lmtp", "sieve")
+    ports = [(name, int(getattr(settings.server, f"{name}_port"))) for name in names]
+    return [(name, port) for name, port in ports if port]
+
+
+def greet(settings: Settings, name: str, port: int) -> Proof:
+    """Wait until a listener greets. Raises ServerError when it does not within PATIENCE."""
+    begun, last = time.monotonic(), "no answer"
+    while time.monotonic() - begun < PATIENCE:
+        try:
+            plain = socket.create_connection((settings.server.address, port), timeout=TIMEOUT)
+            wrapped = tls_context().wrap_socket(plain) if name in ("submissions", "imaps", "pop3s") else plain
+            with wrapped:
+                greeting = wrapped.recv(512).decode("ascii", "replace").strip()
+            if greeting.startswith(("220", "* OK", "+OK", '"')):
+                return Proof(f"{name} greets", "ok", greeting.splitlines()[0][:80])
+            last = f"it said {greeting[:80]!r}"
+        except OSError as error:
+            last = str(error)
+        time.sleep(0.2)
+    raise ServerError(f"{name} on {settings.server.address}:{port} does not greet: {last}")
+
+
+def _smtp(settings: Settings, source: str | None = None, port: int | None = None) -> smtplib.SMTP:
+    client = smtplib.SMTP(
+        settings.server.address,
+        port or settings.server.smtp_port,
+        local_hostname="prove.invalid",
+        timeout=TIMEOUT,
+        source_address=(source, 0) if source else None,
+    )
+    client.ehlo()
+    return client
+
+
+def _recipients(settings: Settings, probe: lookups.Probe) -> Proof:
+    """A known address gets 250, an unknown one 550. Waits while Postfix is still reloading."""
+    unknown = f"nobody@{probe.domain}"
+    begun = time.monotonic()
+    while True:
+        try:
+            with _smtp(settings) as client:
+                client.mail(f"prove@{probe.domain}")
+                code, text = client.rcpt(probe.address)
+                no_code, no_text = client.rcpt(unknown)
+        except (OSError, smtplib.SMTPException) as error:
+            code, text, no_code, no_text = 0, str(error).encode(), 0, b""
+        if code == 250 and no_code == 550:
+            return Proof("recipients", "ok", "a known address got 250, an unknown one 550")
+        if time.monotonic() - begun > PATIENCE:
+            break
+        time.sleep(0.5)
+    if code != 250:
+        raise ServerError(f"a known address got {code} {text.decode('ascii', 'replace')[:200]}")
+    raise ServerError(f"an unknown address got {no_code} {no_text.decode('ascii', 'replace')[:200]}, not 550")
+
+
+def _outsider(settings: Settings) -> Proof:
+    """A relay attempt by someone who is not in mynetworks is refused."""
+    name = "no open relay"
+    networks = postconf.value(settings.postfix.config_directory, "mynetworks")
+    if not settings.server.address.startswith("127."):
+        return Proof(name, "unknown", "not provable from here: Postfix is not asked over loopback")
+    inside = is_inside(OUTSIDER, networks)
+    if inside is not False:
+        return Proof(name, "unknown", f"not provable from here: mynetworks ({networks[:80]}) may include {OUTSIDER}")
+    try:
+        with _smtp(settings, source=OUTSIDER) as client:
+            client.mail("stranger@outside.invalid")
+            code, text = client.rcpt("anybody@elsewhere.invalid")
+    except (OSError, smtplib.SMTPException) as error:
+        raise ServerError(f"an outsider could not be tried: {error}") from error
+    if code < 400:
+        raise ServerError(f"an outsider may relay: RCPT got {code} {text.decode('ascii', 'replace')[:200]}")
+    return Proof(name, "ok", f"an outsider's relay attempt got {code}")
+
+
+def is_inside(address: str, networks: str) -> bool | None:
+    """Whether mynetworks includes an address; None where it names files or tables."""
+    there = ipaddress.ip_address(address)
+    for item in postconf.split_list(networks):
+        text = item.replace("[", "").replace("]", "")
+        try:
+            network = ipaddress.ip_network(text, strict=False)
+        except ValueError:
+            return None
+        if there.version == network.version and there in network:
+            return True
+    return False
+
+
+def _login(settings: Settings, service: str, port: int, attempt: Callable[[], None]) -> Proof:
+    if not port:
+        return Proof(f"{service} login", "unknown", "there is no such listener")
+    try:
+        attempt()
+    except (OSError, smtplib.SMTPException, imaplib.IMAP4.error, poplib.error_proto) as error:
+        raise ServerError(f"a login by {service} does not work: {error}") from error
+    return Proof(f"{service} login", "ok", "the password is taken")
+
+
+def _try_imap(settings: Settings, probe: lookups.Probe) -> None:
+    # No wrong password is tried: Dovecot would slow down every login from this address for a while.
+    client = imaplib.IMAP4(settings.server.address, settings.server.imap_port, timeout=TIMEOUT)
+    try:
+        client.starttls(tls_context())
+        client.login(probe.address, probe.password)
+    finally:
+        client.shutdown()
+
+
+def _try_pop3(settings: Settings, probe: lookups.Probe) -> None:
+    client = poplib.POP3(settings.server.address, settings.server.pop3_port, timeout=TIMEOUT)
+    try:
+        client.stls(tls_context())
+        client.user(probe.address)
+        client.pass_(probe.password)
+    finally:
+        client.close()
+
+
+def _try_submission(settings: Settings, probe: lookups.Probe) -> None:
+    with _smtp(settings, port=settings.server.submission_port) as client:
+        client.starttls(context=tls_context())
+        client.ehlo()
+        client.login(probe.address, probe.password)
+        client.mail(probe.address)
+        code, text = client.rcpt("anybody@elsewhere.invalid")
+        if code != 250:
+            raise ServerError(f"a login may not send: RCPT got {code} {text.decode('ascii', 'replace')[:200]}")
+        client.rset()
+        client.mail(f"somebody-else@{probe.domain}")
+        code, _ = client.rcpt("anybody@elsewhere.invalid")
+        if code != 553:
+            raise ServerError(f"a login may send as someone else: RCPT got {code}, not 553")
+
+
+def log_files(settings: Settings) -> list[Path]:
+    """Where the servers log: the settings' word, Postfix's own, else /var/log/mail.log."""
+    if settings.log.files:
+        return list(settings.log.files)
+    own = postconf.value(settings.postfix.config_directory, "maillog_file")
+    return [Path(own or "/var/log/mail.log")]
+
+
+def _log_marks(settings: Settings) -> dict[Path, int]:
+    return {path: path.stat().st_size for path in log_files(settings) if path.is_file()}
+
+
+def _no_new_fatal(settings: Settings, marks: dict[Path, int]) -> Proof:
+    if not marks:
+        return Proof("log", "unknown", "no log file was found; name it in log.files")
+    for path, mark in marks.items():
+        with path.open("rb") as file:
+            file.seek(min(mark, path.stat().st_size))
+            for line in file.read(LOG_LIMIT).decode("utf-8", "replace").splitlines():
+                if ": fatal: " in line or ": panic: " in line:
+                    raise ServerError(f"a daemon died: {line[-300:]}")
+    return Proof("log", "ok", "no fatal or panic line since")
