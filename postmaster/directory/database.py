@@ -47,17 +47,20 @@ class Directory:
             yield connection
 
     @contextmanager
-    def change(self, *, reason: str | None = None) -> Iterator[Change]:
+    def change(self, *, reason: str | None = None, keep: bool = True) -> Iterator[Change]:
         """A transaction that writes rows and their journal entry, then publishes.
 
-        An exception inside rolls everything back. Raises DirectoryError when the truth stays
+        An exception inside rolls everything back; so does its end without `keep`, for a dry run that
+        meets every rule on the way. Raises DirectoryError when the truth stays
         locked, PartialError when the change was kept and publishing it failed.
         """
         writing = self.engine.execution_options(postmaster_begin="BEGIN IMMEDIATE")
-        with _plain_errors(self.settings), writing.connect() as connection, connection.begin():
+        with _plain_errors(self.settings), writing.connect() as connection, connection.begin() as going:
             change = Change(connection, actor=self._actor, command=self._command, reason=reason)
             yield change
-        if not change.is_empty:
+            if not keep:
+                going.rollback()
+        if keep and not change.is_empty:
             self._publish_after_commit()
 
     def publish(self, *, rebuild: bool = False) -> publishing.Published:

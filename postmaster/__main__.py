@@ -1,0 +1,5 @@
+"""`python -m postmaster`."""
+
+from postmaster.cli.main import run
+
+run()

@@ -1,0 +1,155 @@
+"""The root of the command line: global options, errors, exit statuses.
+
+Every refusal leaves here as one line on standard error, or as a JSON object where JSON was asked for.
+Exit statuses: 0 done, 1 refused or failed, 2 wrong usage, 3 done in part, 4 differences or findings,
+130 interrupted; `health check` has the monitoring plugins' own.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from postmaster import __version__
+from postmaster.cli.lazy import ClickException, NoArgsIsHelpError, lazy_group, usage_hint
+from postmaster.cli.state import State
+from postmaster.errors import PostmasterError
+
+COMMANDS = {
+    "init": ("postmaster.cli.init", "Make or upgrade the directory and the look-ups."),
+    "domain": ("postmaster.cli.domain", "Domains and alias domains."),
+    "user": ("postmaster.cli.user", "Users: mailboxes, logins, switches."),
+    "alias": ("postmaster.cli.alias", "Aliases and catch-alls."),
+    "forward": ("postmaster.cli.forward", "Users' mail sent on to other addresses."),
+    "publish": ("postmaster.cli.publish", "Bring the servers' look-ups up to date."),
+    "setup": ("postmaster.cli.setup", "Wire the directory into Postfix and Dovecot."),
+    "lab": ("postmaster.cli.lab", "A private, throwaway Postfix and Dovecot."),
+    "queue": ("postmaster.cli.queue", "Messages waiting in Postfix's queue."),
+    "health": ("postmaster.cli.health", "Whether mail works."),
+}
+
+app = typer.Typer(
+    cls=lazy_group(COMMANDS),
+    rich_markup_mode=None,
+    add_completion=True,
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Each command has its own help with examples: postmaster user add --help",
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"postmaster {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    context: typer.Context,
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", metavar="FILE", help="Settings file (else POSTMASTER_CONFIG, /etc/postmaster)."),
+    ] = None,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show tracebacks and each program that is run.")
+    ] = False,
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit."),
+    ] = False,
+) -> None:
+    """Administer a Postfix and Dovecot mail server: accounts, queue, health."""
+    context.obj = State(config, debug)
+    if debug:
+        from postmaster import process
+
+        process.observers.append(lambda command, outcome: print(f"+ {command}: {outcome}", file=sys.stderr))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; gives back the exit status."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    os.umask(0o077)  # whatever is written without a mode of its own is for its owner alone
+    debug = "--debug" in given
+    try:
+        status = app(given, prog_name="postmaster", standalone_mode=False)
+        sys.stdout.flush()
+        return status if isinstance(status, int) else 0
+    except NoArgsIsHelpError as error:
+        print(error.format_message(), file=sys.stderr)
+        return 2
+    except ClickException as error:
+        return _fail(given, "usage", _one_line(error.format_message()), usage_hint(error), _usage_status(given))
+    except PostmasterError as error:
+        if debug:
+            raise
+        # The caret under a filter's mistake needs its lines; every other message is one line.
+        text = error.message if error.code == "invalid_filter" else _one_line(error.message)
+        return _fail(given, error.code, text, error.hint, _status(given, error.exit_status))
+    except BrokenPipeError:
+        # The reader has seen enough (`| head`). Python would complain once more when it flushes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (KeyboardInterrupt, typer.Abort):
+        print("interrupted", file=sys.stderr)
+        return 130
+    except Exception as error:
+        if debug:
+            raise
+        text = f"unexpected {type(error).__name__}: {_one_line(str(error))[:300]}"
+        return _fail(given, "unexpected", text, "run it with --debug and report what it shows", _status(given, 1))
+
+
+def _fail(arguments: list[str], code: str, message: str, hint: str | None, status: int) -> int:
+    if _wants_json(arguments):
+        import json
+
+        error: dict[str, Any] = {"code": code, "message": message, "hint": hint}
+        print(json.dumps({"error": error}, ensure_ascii=False), file=sys.stderr)
+    else:
+        from postmaster.render.escape import printable
+
+        lines = [printable(line) for line in message.split("\n")]
+        print("postmaster: " + "\n".join(lines) + (f" ({printable(hint)})" if hint else ""), file=sys.stderr)
+    return status
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _wants_json(arguments: list[str]) -> bool:
+    """Whether JSON was asked for; looked up here, as a wrong usage is never parsed to its end."""
+    for at, word in enumerate(arguments):
+        value = arguments[at + 1] if word in ("-o", "--output") and at + 1 < len(arguments) else ""
+        for prefix in ("--output=", "-o"):
+            if word.startswith(prefix) and word != prefix:
+                value = value or word[len(prefix) :]
+        if value in ("json", "jsonl"):
+            return True
+    return False
+
+
+def _is_health(arguments: list[str]) -> bool:
+    words = [word for word in arguments if not word.startswith("-")]
+    return "health" in words[:2]
+
+
+def _usage_status(arguments: list[str]) -> int:
+    return _status(arguments, 2)
+
+
+def _status(arguments: list[str], status: int) -> int:
+    """Monitoring reads 1 and 2 as warning and critical: for it, every error of ours is unknown (3)."""
+    return 3 if _is_health(arguments) else status
+
+
+def run() -> None:
+    """The console script."""
+    sys.exit(main())

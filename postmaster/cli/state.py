@@ -1,0 +1,99 @@
+"""What every command needs: settings, the output format, questions, progress."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from postmaster.errors import ConfirmationError
+from postmaster.render.output import Column, Format, Row, write_record, write_rows
+from postmaster.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from postmaster.directory.database import Directory
+
+Output = Annotated[
+    Format, typer.Option("-o", "--output", help="How to print: table for people, the others for programs.")
+]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do it without asking.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done and do nothing.")]
+
+
+class State:
+    """Made once per run; settings are read when the first command asks for them."""
+
+    def __init__(self, config: Path | None, debug: bool) -> None:
+        self.debug = debug
+        self._config = config
+        self._settings: Settings | None = None
+
+    @property
+    def settings(self) -> Settings:
+        if self._settings is None:
+            self._settings = load_settings(self._config)
+        return self._settings
+
+    @contextmanager
+    def directory(self, command: str) -> Iterator[Directory]:
+        """The open directory; `command` is what the journal will say."""
+        from postmaster.directory.database import open_directory
+
+        with open_directory(self.settings, command=command) as opened:
+            yield opened
+
+
+def state_of(context: typer.Context) -> State:
+    """The run's state. Completion asks without a callback having run."""
+    found = context.find_root().obj
+    return found if isinstance(found, State) else State(context.find_root().params.get("config"), False)
+
+
+def print_rows(form: Format, columns: Sequence[Column], rows: Iterable[Row]) -> None:
+    write_rows(sys.stdout, form, columns, rows)
+
+
+def print_record(form: Format, record: Row) -> None:
+    write_record(sys.stdout, form, record)
+
+
+def say(text: str) -> None:
+    """A line for people beside the data: on standard error, so that a pipe stays clean."""
+    from postmaster.render.escape import printable
+
+    print(printable(text), file=sys.stderr)
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Ask before something is destroyed. Raises ConfirmationError where nobody can be asked."""
+    if yes:
+        return
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise ConfirmationError(f"not done without being told: {question}", hint="add --yes, or look first with --dry-run")
+    typer.confirm(question, abort=True, err=True)
+
+
+def progress() -> Callable[[str], None]:
+    """A function that tells a person at the terminal what is under way, and nobody else."""
+    if not sys.stderr.isatty():
+        return lambda _text: None
+    return lambda text: say(f"… {text}")
+
+
+def complete(kind: Any) -> Callable[[typer.Context, str], list[str]]:
+    """Completion from the directory: `kind` is domain, user, alias, forward or address."""
+
+    def names(ctx: typer.Context, incomplete: str) -> list[str]:
+        from postmaster.directory.completion import names as find
+        from postmaster.errors import PostmasterError
+
+        try:
+            return find(state_of(ctx).settings, kind, incomplete)
+        except PostmasterError:
+            return []
+
+    return names

@@ -1,0 +1,281 @@
+"""`postmaster user`: add, list, show, password, set, remove."""
+
+from __future__ import annotations
+
+import re
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from postmaster.address import Address, parse_address, parse_domain, parse_own_address
+from postmaster.cli.state import (
+    DryRun,
+    Output,
+    Yes,
+    complete,
+    confirm,
+    print_record,
+    print_rows,
+    say,
+    state_of,
+)
+from postmaster.errors import UsageError
+from postmaster.render.output import Column, Format, size
+
+if TYPE_CHECKING:
+    from postmaster.directory.records import User
+    from postmaster.settings import Settings
+
+app = typer.Typer(
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    help="Users: a mailbox, its login, and switches for what it may do.",
+    epilog="Example: postmaster user add amy@example.org --generate",
+)
+
+Where = Annotated[
+    str, typer.Argument(metavar="ADDRESS", help="The user's address.", autocompletion=complete("user"))
+]
+PasswordStdin = Annotated[bool, typer.Option("--password-stdin", help="Read the password from standard input.")]
+HashStdin = Annotated[
+    bool, typer.Option("--hash-stdin", help="Read a hash from elsewhere, as {SCHEME}hash, from standard input.")
+]
+Generate = Annotated[bool, typer.Option("--generate", help="Make a password and print it once.")]
+Quota = Annotated[str | None, typer.Option(metavar="SIZE", help="Limit for the mailbox: 500M, 2G, none.")]
+Name = Annotated[str | None, typer.Option(metavar="TEXT", help="The person's name.")]
+
+_COLUMNS = [
+    Column("address", "ADDRESS"),
+    Column("name", "NAME"),
+    Column("quota", "QUOTA", right=True),
+    Column("off", "SWITCHED OFF"),
+]
+_SWITCHES = ("login", "imap", "pop3", "send", "receive")
+_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+SECRET_LIMIT = 4096  # characters read from standard input
+
+
+def row(user: User, settings: Settings) -> dict[str, Any]:
+    """What JSON has of a user. The hash itself is never shown."""
+    from postmaster.directory.users import mail_folder
+
+    return {
+        "address": user.address.unicode,
+        "login_name": user.address.ascii,
+        "name": user.name,
+        **{switch: getattr(user, switch) for switch in _SWITCHES},
+        "quota_bytes": user.quota,
+        "scheme": user.scheme,
+        "mail_folder": mail_folder(settings.mail, user),
+        "created_at": user.created_at,
+    }
+
+
+def parse_size(text: str) -> int | None:
+    """Bytes from `500M`, `2G`, `1048576`; None from `none`. Units are powers of 1024. Raises UsageError."""
+    if text.lower() == "none":
+        return None
+    found = re.fullmatch(r"(\d{1,19})([KMGT]?)(?:I?B)?", text.upper())
+    if found is None or int(found[1]) == 0:
+        raise UsageError(f"{text!r} is no size", hint="for example 500M or 2G; none for no limit")
+    return int(found[1]) * _UNITS[found[2]]
+
+
+@app.command(
+    epilog="Examples: postmaster user add amy@example.org --name 'Amy Ash' --quota 2G --generate; "
+    "printf %s \"$SECRET\" | postmaster user add bob@example.org --password-stdin"
+)
+def add(
+    context: typer.Context,
+    address: Annotated[str, typer.Argument(metavar="ADDRESS", help="The new user's address.")],
+    name: Name = None,
+    quota: Quota = None,
+    password_stdin: PasswordStdin = False,
+    hash_stdin: HashStdin = False,
+    generate: Generate = False,
+    output: Output = Format.table,
+) -> None:
+    """Make a user with a mailbox. Without an option for it the password is asked for."""
+    from postmaster.directory import users
+
+    where = parse_own_address(address)
+    limit = parse_size(quota) if quota is not None else None
+    state = state_of(context)
+    with state.directory(f"user add {where}") as directory:
+        hashed, generated = _secret(where, password_stdin, hash_stdin, generate)
+        with directory.change() as change:
+            user = users.add(change, where, password_hash=hashed, name=name or "", quota=limit)
+    print_record(output, {**row(user, state.settings), **generated})
+
+
+@app.command("list", epilog="Examples: postmaster user list --domain example.org; postmaster user list -o csv")
+def list_(
+    context: typer.Context,
+    domain: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Only users of this domain.", autocompletion=complete("domain")),
+    ] = None,
+    output: Output = Format.table,
+) -> None:
+    """List users."""
+    from postmaster.directory import users
+
+    only = parse_domain(domain) if domain else None
+    state = state_of(context)
+
+    def as_row(user: User) -> dict[str, Any]:
+        full = row(user, state.settings)
+        if output is Format.table:
+            full["quota"] = size(user.quota)
+            full["off"] = [switch for switch in _SWITCHES if not full[switch]]
+        return full
+
+    with state.directory("user list") as directory, directory.read() as reading:
+        print_rows(output, _COLUMNS, map(as_row, users.list_all(reading, only)))
+
+
+@app.command(epilog="Example: postmaster user show amy@example.org -o json")
+def show(context: typer.Context, address: Where, output: Output = Format.table) -> None:
+    """Show one user: switches, quota, mail folder, forward."""
+    from postmaster.directory import forwards, users
+    from postmaster.errors import NotFoundError
+
+    where = parse_address(address)
+    state = state_of(context)
+    with state.directory("user show") as directory, directory.read() as reading:
+        user = users.show(reading, where)
+        try:
+            forward = forwards.show(reading, user.address)
+        except NotFoundError:
+            forward = None
+    shown = row(user, state.settings)
+    if output is Format.table:
+        shown["quota"] = size(shown.pop("quota_bytes"))
+    shown["forward"] = [target.unicode for target in forward.targets] if forward else []
+    shown["keep_copy"] = forward.keep_copy if forward else None
+    print_record(output, shown)
+
+
+@app.command(epilog="Example: postmaster user password amy@example.org --generate")
+def password(
+    context: typer.Context,
+    address: Where,
+    password_stdin: PasswordStdin = False,
+    hash_stdin: HashStdin = False,
+    generate: Generate = False,
+    output: Output = Format.table,
+) -> None:
+    """Give a user a new password. The old one is refused at the very next login."""
+    from postmaster.directory import users
+
+    where = parse_address(address)
+    with state_of(context).directory(f"user password {where}") as directory:
+        with directory.read() as reading:
+            users.show(reading, where)  # before anybody is asked for a password
+        hashed, generated = _secret(where, password_stdin, hash_stdin, generate)
+        with directory.change() as change:
+            user = users.set_password(change, where, hashed)
+    print_record(output, {"address": user.address.unicode, "scheme": user.scheme, **generated})
+
+
+@app.command(
+    "set",
+    epilog="Examples: postmaster user set amy@example.org --no-pop3 --quota 5G; "
+    "postmaster user set amy@example.org --no-login",
+)
+def set_(
+    context: typer.Context,
+    address: Where,
+    login: Annotated[bool | None, typer.Option(help="Log in on any protocol.")] = None,
+    imap: Annotated[bool | None, typer.Option(help="Log in by IMAP.")] = None,
+    pop3: Annotated[bool | None, typer.Option(help="Log in by POP3.")] = None,
+    send: Annotated[bool | None, typer.Option(help="Send by submission.")] = None,
+    receive: Annotated[bool | None, typer.Option(help="Receive mail; off: senders get 550.")] = None,
+    quota: Quota = None,
+    name: Name = None,
+    output: Output = Format.table,
+) -> None:
+    """Switch a user's rights on and off, each on its own, or change quota and name."""
+    from postmaster.directory import users
+
+    where = parse_address(address)
+    given = {"login": login, "imap": imap, "pop3": pop3, "send": send, "receive": receive}
+    if quota is None and name is None and all(value is None for value in given.values()):
+        raise UsageError("nothing to change", hint="see: postmaster user set --help")
+    limit = users.KEEP if quota is None else parse_size(quota)
+    state = state_of(context)
+    with state.directory(f"user set {where}") as directory, directory.change() as change:
+        changed = users.update(change, where, name=name, quota=limit, **given)
+    for note in changed.notes:
+        say(f"note: {note}")
+    before, after = row(changed.before, state.settings), row(changed.after, state.settings)
+    if output is Format.table:
+        different = {key: f"{before[key]} → {after[key]}" for key in after if before[key] != after[key]}
+        print_record(output, {"address": after["address"], **(different or {"changed": "nothing"})})
+    else:
+        print_record(output, {"before": before, "after": after})
+
+
+@app.command(epilog="Example: postmaster user remove amy@example.org --yes")
+def remove(
+    context: typer.Context, address: Where, yes: Yes = False, dry_run: DryRun = False, output: Output = Format.table
+) -> None:
+    """Take a user away. The mail folder stays where it is and is named.
+
+    Aliases and forwards with other targets no longer name the user; as anyone's last target the user stays.
+    """
+    from postmaster.directory import users
+
+    where = parse_address(address)
+    state = state_of(context)
+    with state.directory(f"user remove {where}") as directory:
+        with directory.read() as reading:
+            user = users.show(reading, where)
+        if not dry_run:
+            confirm(f"Remove the user {user.address}?", yes=yes)
+        with directory.change(keep=not dry_run) as change:
+            gone = users.remove(change, where)
+    folder = users.mail_folder(state.settings.mail, gone.record)
+    if not dry_run:
+        say(f"the mail stays in {folder}; a user made again under this address starts with an empty mailbox")
+    print_record(
+        output,
+        {
+            "address": gone.record.address.unicode,
+            "removed": not dry_run,
+            "mail_folder": folder,
+            "dropped_from": [one.unicode for one in gone.dropped_from],
+        },
+    )
+
+
+def _secret(where: Address, password_stdin: bool, hash_stdin: bool, generate: bool) -> tuple[str, dict[str, str]]:
+    """(the hash to store, what to print of it). Raises UsageError, PasswordError."""
+    from postmaster.directory import passwords
+
+    if sum((password_stdin, hash_stdin, generate)) > 1:
+        raise UsageError("only one of --password-stdin, --hash-stdin and --generate")
+    if hash_stdin:
+        return passwords.check_hash(_from_stdin()), {}
+    if generate:
+        made = passwords.generate_password()
+        return passwords.hash_password(made), {"password": made}
+    if password_stdin:
+        return passwords.hash_password(_from_stdin()), {}
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise UsageError(
+            "there is no terminal to ask for a password", hint="use --password-stdin, --hash-stdin or --generate"
+        )
+    typed = typer.prompt(f"New password for {where}", hide_input=True, confirmation_prompt=True, err=True)
+    return passwords.hash_password(typed), {}
+
+
+def _from_stdin() -> str:
+    """One line, less its end."""
+    data = sys.stdin.buffer.readline(SECRET_LIMIT + 2)
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError:
+        raise UsageError("standard input is not UTF-8") from None
+    return text.removesuffix("\n").removesuffix("\r")
