@@ -88,7 +88,7 @@ def complete(kind: Any) -> Callable[[typer.Context, str], list[str]]:
     """Completion from the directory: `kind` is domain, user, alias, forward or address."""
 
     def names(ctx: typer.Context, incomplete: str) -> list[str]:
-        from postmaster.directory.completion import names as find
+        from postmaster.directory.quick import names as find
         from postmaster.errors import PostmasterError
 
         try:

@@ -28,6 +28,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 from postmaster.errors import DirectoryError
 from postmaster.settings import LookupsSettings, Settings
@@ -215,19 +216,11 @@ def published_entry(path: Path) -> tuple[int, str] | None:
     if not path.exists():
         return None
     try:
-        with contextlib.closing(_connect(path)) as connection:
+        with contextlib.closing(_look(path)) as connection:
             row = connection.execute("SELECT entry, made_at, version FROM published").fetchone()
     except sqlite3.Error:
         return None
     return None if row is None or row[2] != VERSION else (row[0], row[1])
-
-
-def mend_side_files(settings: LookupsSettings) -> None:
-    """Put side files back that another program removed, and hold them for this process's life."""
-    for file in FILES:
-        path = file.path(settings)
-        if path.exists():
-            _keep(path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,6 +297,12 @@ def _connect(path: Path) -> sqlite3.Connection:
     return sqlite3.connect(path, timeout=LOCK_TIMEOUT, isolation_level=None)
 
 
+def _look(path: Path) -> sqlite3.Connection:
+    """A connection that cannot write, so that closing it as the last one leaves the side files alone."""
+    uri = f"file:{quote(str(path))}?mode=ro"
+    return sqlite3.connect(uri, uri=True, timeout=LOCK_TIMEOUT, isolation_level=None)
+
+
 _kept: dict[tuple[int, str, int], sqlite3.Connection] = {}
 
 
@@ -375,7 +374,7 @@ def _statements(script: str) -> Iterator[str]:
 
 def _is_sound(path: Path) -> bool:
     try:
-        with contextlib.closing(_connect(path)) as connection:
+        with contextlib.closing(_look(path)) as connection:
             return bool(connection.execute("PRAGMA quick_check").fetchone()[0] == "ok")
     except sqlite3.DatabaseError:
         return False

@@ -49,7 +49,6 @@ class Wish:
     hostname: str
     keep_system_logins: bool = False
     postfix_user: str = "postfix"
-    submission_host: str = ""  # where Sieve hands in mail; empty: the system's sendmail
 
 
 def files(wish: Wish) -> dict[Path, str]:
@@ -156,7 +155,6 @@ def _services(wish: Wish, address: str, restart: str) -> str:
 
 def _main_23(wish: Wish) -> str:
     protocols = "imap pop3 lmtp" + (" sieve" if wish.server.sieve_port else "")
-    submission = f"submission_host = {wish.submission_host}\n" if wish.submission_host else ""
     postmaster = f"postmaster_address = {wish.postmaster}\n" if wish.postmaster else ""
     hostname = f"hostname = {wish.hostname}\n" if wish.hostname else ""
     return (
@@ -180,7 +178,7 @@ mail_plugins = $mail_plugins quota
 recipient_delimiter = +
 lmtp_save_to_detail_mailbox = no
 quota_full_tempfail = no
-{submission}{postmaster}{hostname}protocol imap {{
+{postmaster}{hostname}protocol imap {{
   mail_plugins = $mail_plugins imap_quota
 }}
 protocol lmtp {{
@@ -224,7 +222,6 @@ userdb sql {{
 
 def _main_24(wish: Wish) -> str:
     sieve = "  sieve = yes\n" if wish.server.sieve_port else ""
-    submission = f"submission_host = {wish.submission_host}\n" if wish.submission_host else ""
     postmaster = f"postmaster_address = {wish.postmaster}\n" if wish.postmaster else ""
     hostname = f"hostname = {wish.hostname}\n" if wish.hostname else ""
     return (
@@ -251,7 +248,7 @@ first_valid_uid = {min(wish.mail_uid, 500)}
 recipient_delimiter = +
 lmtp_save_to_detail_mailbox = no
 quota_full_tempfail = no
-{submission}{postmaster}{hostname}mail_plugins {{
+{postmaster}{hostname}mail_plugins {{
   quota = yes
 }}
 protocol imap {{

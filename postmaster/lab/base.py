@@ -56,7 +56,7 @@ def write(layout: Layout, ports: dict[str, int], dovecot_version: tuple[int, int
     os.chown(layout.data, postfix.pw_uid, postfix.pw_gid)
     replace(layout.postfix / "main.cf", _main(layout, ports["outbound"]).encode(), 0o644)
     replace(layout.postfix / "master.cf", _MASTER.format(smtp=ports["smtp"]).encode(), 0o644)
-    replace(layout.dovecot_config, _dovecot(layout, dovecot_version).encode(), 0o644)
+    replace(layout.dovecot_config, _dovecot(layout, ports["smtp"], dovecot_version).encode(), 0o644)
 
 
 def _main(layout: Layout, outbound: int) -> str:
@@ -81,7 +81,7 @@ biff = no
 """
 
 
-def _dovecot(layout: Layout, version: tuple[int, int]) -> str:
+def _dovecot(layout: Layout, smtp: int, version: tuple[int, int]) -> str:
     number = ".".join(map(str, version))
     first = f"dovecot_config_version = {number}.0\ndovecot_storage_version = {number}.0\n" if version >= (2, 4) else ""
     return (
@@ -93,6 +93,8 @@ state_dir = {layout.dovecot}/state
 log_path = {layout.log}/dovecot.log
 instance_name = postmaster-lab
 listen = {ADDRESS}
+# What Sieve sends goes through this lab, not through the system's sendmail.
+submission_host = {ADDRESS}:{smtp}
 """
     )
 

@@ -83,11 +83,7 @@ def start(directory: Path, progress: Progress = lambda _: None) -> LabStatus:
         progress("making the directory")
         _fill_directory(layout, settings)
         progress("wiring the directory into Postfix and Dovecot")
-        options = SetupOptions(
-            certificate=layout.certificate,
-            key=layout.key,
-            submission_host=f"{ADDRESS}:{ports['smtp']}",
-        )
+        options = SetupOptions(certificate=layout.certificate, key=layout.key)
         write_setup(make_plan(settings, options))
         progress("starting Postfix and Dovecot")
         if not _running(layout)[0]:

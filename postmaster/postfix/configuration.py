@@ -48,7 +48,6 @@ class Wish:
     certificate: Path
     key: Path
     postmaster: Address | None
-    extra: tuple[tuple[str, str], ...] = ()  # a lab's own parameters
 
 
 def owned_parameters(wish: Wish, known: frozenset[str]) -> dict[str, str]:
@@ -92,9 +91,7 @@ def owned_parameters(wish: Wish, known: frozenset[str]) -> dict[str, str]:
     }
     if wish.postmaster is not None:
         wanted["2bounce_notice_recipient"] = wish.postmaster.ascii
-    wanted.update(wish.extra)
-    ours = {_SUBMISSION_ACCESS, *(name for name, _ in wish.extra)}
-    return {name: text for name, text in wanted.items() if name in known or name in ours}
+    return {name: text for name, text in wanted.items() if name in known or name == _SUBMISSION_ACCESS}
 
 
 def merged_parameters(

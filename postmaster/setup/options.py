@@ -14,5 +14,3 @@ class SetupOptions:
     key: Path | None = None
     postmaster: Address | None = None  # None: settings.mail.postmaster
     keep_system_logins: bool = False
-    extra_parameters: tuple[tuple[str, str], ...] = ()  # for main.cf; a lab's
-    submission_host: str = ""  # where Sieve hands in mail; a lab's

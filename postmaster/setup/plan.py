@@ -96,7 +96,6 @@ def make_plan(settings: Settings, options: SetupOptions) -> Plan:
         certificate=certificate,
         key=key,
         postmaster=postmaster_address(settings, options),
-        extra=options.extra_parameters,
     )
     owned = postfix.owned_parameters(wish, known)
     merged = postfix.merged_parameters(
@@ -161,7 +160,6 @@ def _files(settings: Settings, options: SetupOptions, wish: postfix.Wish) -> lis
             hostname=settings.server.hostname,
             keep_system_logins=options.keep_system_logins,
             postfix_user=postconf.value(wish.config_directory, "mail_owner"),
-            submission_host=options.submission_host,
         )
     )
     wanted += [PlannedFile(path, content, 0o644) for path, content in ours.items()]

@@ -16,7 +16,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import select
 
 from postmaster.address import parse_address
-from postmaster.directory import completion, passwords, users
+from postmaster.directory import passwords, quick, users
 from postmaster.directory.database import Directory, make_engine, open_directory
 from postmaster.directory.migrate import initialise, migrations_folder, upgrade
 from postmaster.directory.schema import JOURNALLED, REVISION, account, journal, journal_row, metadata
@@ -200,14 +200,14 @@ def test_completion_knows_names_and_never_fails(settings: Settings, make: Builde
     make.user("amy@example.org")
     make.alias("all@example.org", "amy@example.org")
     make.forward("amy@example.org", "x@elsewhere.example")
-    assert completion.names(settings, "domain", "ex") == ["example.org"]
-    assert completion.names(settings, "user", "A") == ["amy@example.org"]
-    assert completion.names(settings, "alias") == ["all@example.org"]
-    assert completion.names(settings, "forward") == ["amy@example.org"]
-    assert completion.names(settings, "address", "a") == ["all@example.org", "amy@example.org"]
-    assert completion.names(settings_under(tmp_path / "missing"), "user") == []
+    assert quick.names(settings, "domain", "ex") == ["example.org"]
+    assert quick.names(settings, "user", "A") == ["amy@example.org"]
+    assert quick.names(settings, "alias") == ["all@example.org"]
+    assert quick.names(settings, "forward") == ["amy@example.org"]
+    assert quick.names(settings, "address", "a") == ["all@example.org", "amy@example.org"]
+    assert quick.names(settings_under(tmp_path / "missing"), "user") == []
     (tmp_path / "directory.db").write_bytes(b"junk")
-    assert completion.names(settings, "user") == []
+    assert quick.names(settings, "user") == []
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can stop being root")

@@ -250,6 +250,23 @@ def test_side_files_that_another_program_took_away_are_put_back_by_any_command(
     assert lookups.missing_side_files(apart) == ()
 
 
+LOOK = """
+import sys
+from pathlib import Path
+from postmaster.settings import load_settings
+from postmaster.directory import lookups
+settings = load_settings(Path(sys.argv[1]))
+for file in lookups.FILES:
+    assert lookups.published_entry(file.path(settings.lookups)) is not None
+"""
+
+
+def test_looking_at_a_file_leaves_its_side_files_alone(apart: Settings, tmp_path: Path) -> None:
+    run_alone(apart, tmp_path, "example.org")
+    subprocess.run([sys.executable, "-c", LOOK, str(tmp_path / "postmaster.toml")], check=True)
+    assert lookups.missing_side_files(apart) == ()
+
+
 def test_a_missing_file_is_made_again(settings: Settings, make: Builder, tmp_path: Path) -> None:
     make.domain("example.org")
     path = settings.lookups.directory / "postfix.db"

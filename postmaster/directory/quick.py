@@ -1,4 +1,4 @@
-"""Names for shell completion: quick, silent, through the standard library alone."""
+"""Quick answers from the truth through the standard library alone, for completion and health; never an error."""
 
 from __future__ import annotations
 
@@ -35,3 +35,15 @@ def names(settings: Settings, kind: Kind, beginning: str = "") -> list[str]:
             return [row[0] for row in connection.execute(query, (beginning.lower(), LIMIT))]
     except (sqlite3.Error, ValueError):
         return []
+
+
+def newest_entry(settings: Settings) -> int | None:
+    """The truth's last journal entry, 0 for none; None where the truth cannot be read."""
+    prefix, _, path = settings.directory.url.partition(":///")
+    if not prefix.startswith("sqlite") or not path:
+        return None
+    try:
+        with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5)) as connection:
+            return int(connection.execute("SELECT coalesce(max(id), 0) FROM journal").fetchone()[0])
+    except (sqlite3.Error, ValueError):
+        return None

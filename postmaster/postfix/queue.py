@@ -1,0 +1,104 @@
+"""The queue as Postfix's own programs tell it: `postqueue -j`, `postcat`, `postqueue -i`.
+
+Lines that are no JSON object of the expected shape are counted, never fatal: the queue moves while
+`showq` reads it. Unknown keys are ignored, as later versions add some. Source: postqueue(1).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from postmaster.errors import NotFoundError
+from postmaster.process import run, stream
+
+HINT = "is Postfix running? without it only root can list the queue"
+LINE_LIMIT = 64 << 20  # bytes; a message with half a million recipients
+
+
+@dataclass(slots=True)
+class Listing:
+    """A running listing: what could not be read is counted here."""
+
+    unreadable: int = 0
+    problems: list[str] = field(default_factory=list)
+
+
+def entries(config_directory: Path, listing: Listing) -> Iterator[dict[str, Any]]:
+    """The objects that `postqueue -j` prints, one message each. Raises ProcessError."""
+    with stream(["postqueue", "-c", str(config_directory), "-j"], hint=HINT) as lines:
+        for line in lines:
+            entry = parse_entry(line)
+            if entry is None:
+                listing.unreadable += 1
+            else:
+                yield entry
+
+
+def parse_entry(line: bytes) -> dict[str, Any] | None:
+    """One line of `postqueue -j`; None when it is not what it should be."""
+    if len(line) > LINE_LIMIT:
+        return None
+    try:
+        entry = json.loads(line.decode("utf-8", "replace"))
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(entry, dict):
+        return None
+    texts = all(isinstance(entry.get(key), str) for key in ("queue_name", "queue_id", "sender"))
+    numbers = all(type(entry.get(key)) is int for key in ("arrival_time", "message_size"))
+    recipients = entry.get("recipients")
+    if not texts or not numbers or not isinstance(recipients, list):
+        return None
+    if not all(isinstance(one, dict) and isinstance(one.get("address"), str) for one in recipients):
+        return None
+    return entry
+
+
+def headers(config_directory: Path, queue_id: str) -> str:
+    """The message's headers as they are in the queue file. Raises NotFoundError."""
+    return _postcat(config_directory, "-hq", queue_id)
+
+
+def body(config_directory: Path, queue_id: str, limit: int) -> tuple[str, bool]:
+    """(at most `limit` characters of the body, whether there is more). Raises NotFoundError."""
+    _check_id(queue_id)
+    text, size = [], 0
+    with stream(["postcat", "-c", str(config_directory), "-bq", queue_id]) as lines:
+        for line in lines:
+            text.append(line.decode("utf-8", "replace"))
+            size += len(text[-1])
+            if size > limit:
+                break
+    return "".join(text)[:limit], size > limit
+
+
+def flush(config_directory: Path) -> None:
+    """Try every deferred message now. A trigger: exit 0 is not delivery."""
+    run(["postqueue", "-c", str(config_directory), "-f"], hint="it needs authorized_flush_users or root")
+
+
+def flush_messages(config_directory: Path, queue_ids: Iterable[str]) -> None:
+    """Try these messages now. Postfix answers 0 for unknown and held ones too: look them up first."""
+    for queue_id in queue_ids:
+        _check_id(queue_id)
+        run(["postqueue", "-c", str(config_directory), "-i", queue_id], hint="it needs authorized_flush_users or root")
+
+
+def _postcat(config_directory: Path, option: str, queue_id: str) -> str:
+    _check_id(queue_id)
+    done = run(["postcat", "-c", str(config_directory), option, queue_id], expect=None)
+    if done.status != 0:
+        if "No such file" in done.stderr:
+            raise NotFoundError(f"there is no message {queue_id} in the queue", hint="postmaster queue list shows them")
+        raise NotFoundError(f"message {queue_id} cannot be read: {done.stderr.strip()[-200:]}", hint="run it as root")
+    return done.stdout
+
+
+def _check_id(queue_id: str) -> None:
+    """A queue ID has letters and digits alone; anything else could be read as an option or a path."""
+    if not (queue_id.isascii() and queue_id.isalnum() and len(queue_id) <= 64):
+        raise NotFoundError(f"{queue_id[:64]!r} is no queue ID", hint="postmaster queue list shows them")

@@ -1,0 +1,1 @@
+"""Messages in Postfix's queue: reading them and acting on them."""
