@@ -126,7 +126,11 @@ def show(context: typer.Context, address: Where, output: Output = Format.table) 
 
 @app.command(epilog="Example: postmaster alias remove team@example.org --yes")
 def remove(
-    context: typer.Context, address: Where, yes: Yes = False, dry_run: DryRun = False, output: Output = Format.table
+    context: typer.Context,
+    address: Where,
+    yes: Yes = False,
+    dry_run: DryRun = False,
+    output: Output = Format.table,
 ) -> None:
     """Take an alias away. Refused while it is some other alias's last target."""
     from postmaster.directory import aliases

@@ -31,7 +31,10 @@ app = typer.Typer(
 )
 
 Name = Annotated[
-    str, typer.Argument(metavar="NAME", help="Domain, internationalised or not.", autocompletion=complete("domain"))
+    str,
+    typer.Argument(
+        metavar="NAME", help="Domain, internationalised or not.", autocompletion=complete("domain")
+    ),
 ]
 _COLUMNS = [
     Column("domain", "DOMAIN"),
@@ -52,13 +55,17 @@ def row(record: DomainRecord) -> dict[str, Any]:
     }
 
 
-@app.command(epilog="Examples: postmaster domain add example.org; postmaster domain add example.net --alias-of example.org")
+@app.command(
+    epilog="Examples: postmaster domain add example.org; postmaster domain add example.net --alias-of example.org"
+)
 def add(
     context: typer.Context,
     name: Annotated[str, typer.Argument(metavar="NAME", help="Domain, internationalised or not.")],
     alias_of: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Answer for the addresses of this domain.", autocompletion=complete("domain")),
+        typer.Option(
+            metavar="NAME", help="Answer for the addresses of this domain.", autocompletion=complete("domain")
+        ),
     ] = None,
     output: Output = Format.table,
 ) -> None:
@@ -95,7 +102,11 @@ def show(context: typer.Context, name: Name, output: Output = Format.table) -> N
 
 @app.command(epilog="Example: postmaster domain remove example.net --yes")
 def remove(
-    context: typer.Context, name: Name, yes: Yes = False, dry_run: DryRun = False, output: Output = Format.table
+    context: typer.Context,
+    name: Name,
+    yes: Yes = False,
+    dry_run: DryRun = False,
+    output: Output = Format.table,
 ) -> None:
     """Host a domain no longer. Refused while it has users, aliases or alias domains."""
     from postmaster.directory import domains

@@ -106,7 +106,11 @@ def show(context: typer.Context, address: Where, output: Output = Format.table) 
 
 @app.command(epilog="Example: postmaster forward remove amy@example.org --yes")
 def remove(
-    context: typer.Context, address: Where, yes: Yes = False, dry_run: DryRun = False, output: Output = Format.table
+    context: typer.Context,
+    address: Where,
+    yes: Yes = False,
+    dry_run: DryRun = False,
+    output: Output = Format.table,
 ) -> None:
     """Deliver to the mailbox alone again."""
     from postmaster.directory import forwards

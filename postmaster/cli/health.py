@@ -32,7 +32,9 @@ def _names(incomplete: str) -> list[str]:
     return [check.name for check in CHECKS if check.name.startswith(incomplete)]
 
 
-@app.command(epilog="Examples: postmaster health check; postmaster health check queue disk; postmaster health check -o json")
+@app.command(
+    epilog="Examples: postmaster health check; postmaster health check queue disk; postmaster health check -o json"
+)
 def check(
     context: typer.Context,
     names: Annotated[

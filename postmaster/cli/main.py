@@ -54,7 +54,9 @@ def root(
     context: typer.Context,
     config: Annotated[
         Path | None,
-        typer.Option("--config", metavar="FILE", help="Settings file (else POSTMASTER_CONFIG, /etc/postmaster)."),
+        typer.Option(
+            "--config", metavar="FILE", help="Settings file (else POSTMASTER_CONFIG, /etc/postmaster)."
+        ),
     ] = None,
     debug: Annotated[
         bool, typer.Option("--debug", help="Show tracebacks and each program that is run.")
@@ -85,7 +87,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(error.format_message(), file=sys.stderr)
         return 2
     except ClickException as error:
-        return _fail(given, "usage", _one_line(error.format_message()), usage_hint(error), _usage_status(given))
+        return _fail(
+            given, "usage", _one_line(error.format_message()), usage_hint(error), _usage_status(given)
+        )
     except PostmasterError as error:
         if debug:
             raise
@@ -103,7 +107,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if debug:
             raise
         text = f"unexpected {type(error).__name__}: {_one_line(str(error))[:300]}"
-        return _fail(given, "unexpected", text, "run it with --debug and report what it shows", _status(given, 1))
+        return _fail(
+            given, "unexpected", text, "run it with --debug and report what it shows", _status(given, 1)
+        )
 
 
 def _fail(arguments: list[str], code: str, message: str, hint: str | None, status: int) -> int:

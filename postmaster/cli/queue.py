@@ -82,7 +82,9 @@ def list_(
     from postmaster.queue.message import read
 
     settings = state_of(context).settings
-    most = limit if limit is not None else SCREEN_LIMIT if output is Format.table and sys.stdout.isatty() else 0
+    most = (
+        limit if limit is not None else SCREEN_LIMIT if output is Format.table and sys.stdout.isatty() else 0
+    )
     listing, more = Listing(), 0
 
     def wanted() -> Iterator[Message]:
@@ -95,7 +97,9 @@ def list_(
     if more:
         say(f"{more} more; --limit 0 shows all")
     if listing.unreadable:
-        raise PartialError(f"{listing.unreadable} entries of the queue could not be read", hint="run it again")
+        raise PartialError(
+            f"{listing.unreadable} entries of the queue could not be read", hint="run it again"
+        )
 
 
 @app.command(epilog="Example: postmaster queue show 4B7Z2K5NHbz8gQ --body")

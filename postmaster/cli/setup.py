@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from postmaster.address import parse_address
-from postmaster.cli.state import DryRun, Output, Yes, confirm, print_record, print_rows, progress, say, state_of
+from postmaster.cli.state import (
+    DryRun,
+    Output,
+    Yes,
+    confirm,
+    print_record,
+    print_rows,
+    progress,
+    say,
+    state_of,
+)
 from postmaster.render.output import Column, Format, write_line
 
 if TYPE_CHECKING:
@@ -52,7 +62,9 @@ _FINDINGS = [
 ]
 
 
-@app.command(epilog="Example: postmaster setup show --certificate /etc/ssl/mail.pem --key /etc/ssl/private/mail.key")
+@app.command(
+    epilog="Example: postmaster setup show --certificate /etc/ssl/mail.pem --key /etc/ssl/private/mail.key"
+)
 def show(
     context: typer.Context,
     postfix: Postfix = None,
@@ -134,7 +146,9 @@ def apply(
         _print_differences(output, plan)
         return
     if plan.differences:
-        confirm(f"Change {len(plan.differences)} things in the servers' configuration and reload them?", yes=yes)
+        confirm(
+            f"Change {len(plan.differences)} things in the servers' configuration and reload them?", yes=yes
+        )
     done = setup_apply.apply(plan, progress())
     proofs = [{"name": p.name, "status": p.status, "detail": p.detail} for p in done.proofs]
     number = done.backup.number if done.backup else None
@@ -159,7 +173,8 @@ def check(
     with state.directory("setup check") as directory, directory.read() as reading:
         result = check_answers(settings, reading)
     rows = [
-        {"code": f.code, "object": f.object, "message": f.message, "remedy": f.remedy} for f in result.findings
+        {"code": f.code, "object": f.object, "message": f.message, "remedy": f.remedy}
+        for f in result.findings
     ]
     if output in (Format.table, Format.csv):
         print_rows(output, _FINDINGS, rows)
@@ -173,7 +188,9 @@ def check(
 @app.command(epilog="Examples: postmaster setup revert; postmaster setup revert 3")
 def revert(
     context: typer.Context,
-    number: Annotated[int | None, typer.Argument(metavar="NUMBER", help="Which apply; else the latest.")] = None,
+    number: Annotated[
+        int | None, typer.Argument(metavar="NUMBER", help="Which apply; else the latest.")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Also where files changed since.")] = False,
     yes: Yes = False,
     output: Output = Format.table,

@@ -73,7 +73,9 @@ def confirm(question: str, *, yes: bool) -> None:
     if yes:
         return
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise ConfirmationError(f"not done without being told: {question}", hint="add --yes, or look first with --dry-run")
+        raise ConfirmationError(
+            f"not done without being told: {question}", hint="add --yes, or look first with --dry-run"
+        )
     typer.confirm(question, abort=True, err=True)
 
 

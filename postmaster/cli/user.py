@@ -37,9 +37,12 @@ app = typer.Typer(
 Where = Annotated[
     str, typer.Argument(metavar="ADDRESS", help="The user's address.", autocompletion=complete("user"))
 ]
-PasswordStdin = Annotated[bool, typer.Option("--password-stdin", help="Read the password from standard input.")]
+PasswordStdin = Annotated[
+    bool, typer.Option("--password-stdin", help="Read the password from standard input.")
+]
 HashStdin = Annotated[
-    bool, typer.Option("--hash-stdin", help="Read a hash from elsewhere, as {SCHEME}hash, from standard input.")
+    bool,
+    typer.Option("--hash-stdin", help="Read a hash from elsewhere, as {SCHEME}hash, from standard input."),
 ]
 Generate = Annotated[bool, typer.Option("--generate", help="Make a password and print it once.")]
 Quota = Annotated[str | None, typer.Option(metavar="SIZE", help="Limit for the mailbox: 500M, 2G, none.")]
@@ -84,7 +87,7 @@ def parse_size(text: str) -> int | None:
 
 @app.command(
     epilog="Examples: postmaster user add amy@example.org --name 'Amy Ash' --quota 2G --generate; "
-    "printf %s \"$SECRET\" | postmaster user add bob@example.org --password-stdin"
+    'printf %s "$SECRET" | postmaster user add bob@example.org --password-stdin'
 )
 def add(
     context: typer.Context,
@@ -109,7 +112,9 @@ def add(
     print_record(output, {**row(user, state.settings), **generated})
 
 
-@app.command("list", epilog="Examples: postmaster user list --domain example.org; postmaster user list -o csv")
+@app.command(
+    "list", epilog="Examples: postmaster user list --domain example.org; postmaster user list -o csv"
+)
 def list_(
     context: typer.Context,
     domain: Annotated[
@@ -219,7 +224,11 @@ def set_(
 
 @app.command(epilog="Example: postmaster user remove amy@example.org --yes")
 def remove(
-    context: typer.Context, address: Where, yes: Yes = False, dry_run: DryRun = False, output: Output = Format.table
+    context: typer.Context,
+    address: Where,
+    yes: Yes = False,
+    dry_run: DryRun = False,
+    output: Output = Format.table,
 ) -> None:
     """Take a user away. The mail folder stays where it is and is named.
 
@@ -250,7 +259,9 @@ def remove(
     )
 
 
-def _secret(where: Address, password_stdin: bool, hash_stdin: bool, generate: bool) -> tuple[str, dict[str, str]]:
+def _secret(
+    where: Address, password_stdin: bool, hash_stdin: bool, generate: bool
+) -> tuple[str, dict[str, str]]:
     """(the hash to store, what to print of it). Raises UsageError, PasswordError."""
     from postmaster.directory import passwords
 
@@ -265,7 +276,8 @@ def _secret(where: Address, password_stdin: bool, hash_stdin: bool, generate: bo
         return passwords.hash_password(_from_stdin()), {}
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise UsageError(
-            "there is no terminal to ask for a password", hint="use --password-stdin, --hash-stdin or --generate"
+            "there is no terminal to ask for a password",
+            hint="use --password-stdin, --hash-stdin or --generate",
         )
     typed = typer.prompt(f"New password for {where}", hide_input=True, confirmation_prompt=True, err=True)
     return passwords.hash_password(typed), {}

@@ -64,9 +64,7 @@ def files(wish: Wish) -> dict[Path, str]:
         }
     if wish.version == (2, 4):
         return {folder / AUTH_FILE: _auth_24(wish), folder / MAIN_FILE: _main_24(wish)}
-    raise ServerError(
-        f"Dovecot {'.'.join(map(str, wish.version))} is not supported", hint="2.3 and 2.4 are"
-    )
+    raise ServerError(f"Dovecot {'.'.join(map(str, wish.version))} is not supported", hint="2.3 and 2.4 are")
 
 
 def with_includes(text: str, folder: Path) -> str:
@@ -86,13 +84,16 @@ def _failure(wish: Wish) -> str:
 
 
 def _sql_23(wish: Wish) -> str:
-    return _BANNER + f"""\
+    return (
+        _BANNER
+        + f"""\
 driver = sqlite
 connect = {wish.database}
 password_query = SELECT login AS user, password FROM passdb WHERE login = '%u' AND service = '%s'
 user_query = {_user_query(wish, "%u", "%s", "'*:bytes=' || quota_bytes AS quota_rule")}
 iterate_query = SELECT login AS user FROM user_list WHERE login > ''
 """
+    )
 
 
 def _user_query(wish: Wish, user: str, service: str, quota: str) -> str:
@@ -105,7 +106,9 @@ def _user_query(wish: Wish, user: str, service: str, quota: str) -> str:
 
 def _auth_23(wish: Wish) -> str:
     sql = wish.config.parent / SQL_FILE
-    return _BANNER + f"""\
+    return (
+        _BANNER
+        + f"""\
 passdb {{
   driver = sql
   args = {sql}
@@ -119,6 +122,7 @@ userdb {{
   result_internalfail = return-fail
 }}
 """
+    )
 
 
 def _services(wish: Wish, address: str, restart: str) -> str:
@@ -202,7 +206,9 @@ plugin {{
 def _auth_24(wish: Wish) -> str:
     login = "%{user | lower}"
     user_query = _user_query(wish, login, "%{protocol}", "quota_bytes || 'B' AS quota_storage_size")
-    return _BANNER + f"""\
+    return (
+        _BANNER
+        + f"""\
 sql_driver = sqlite
 sqlite_path = {wish.database}
 sqlite_readonly = yes
@@ -218,6 +224,7 @@ userdb sql {{
   result_internalfail = return-fail
 }}
 """
+    )
 
 
 def _main_24(wish: Wish) -> str:

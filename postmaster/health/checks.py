@@ -135,9 +135,16 @@ def look_ups(settings: Settings) -> list[Finding]:
         sides = [side.name for side in lookups.side_files(path) if not side.exists()]
         group = lookups.group_id(file.group(settings.lookups))
         if entry is None:
-            severity, message, remedy = Severity.critical, "missing or not readable", "postmaster publish --rebuild"
+            severity, message, remedy = (
+                Severity.critical,
+                "missing or not readable",
+                "postmaster publish --rebuild",
+            )
         elif sides:
-            severity, message = Severity.critical, f"{' and '.join(sides)} is missing: the servers' next look-up fails"
+            severity, message = (
+                Severity.critical,
+                f"{' and '.join(sides)} is missing: the servers' next look-up fails",
+            )
             remedy = "postmaster publish"
         elif group is not None and path.stat().st_gid != group:
             severity, message = Severity.critical, f"group {file.group(settings.lookups)} may not read it"

@@ -49,7 +49,12 @@ def write(layout: Layout, ports: dict[str, int], dovecot_version: tuple[int, int
     import pwd
 
     postfix = pwd.getpwnam("postfix")
-    for folder, mode in ((layout.postfix, 0o755), (layout.spool, 0o755), (layout.dovecot, 0o755), (layout.log, 0o755)):
+    for folder, mode in (
+        (layout.postfix, 0o755),
+        (layout.spool, 0o755),
+        (layout.dovecot, 0o755),
+        (layout.log, 0o755),
+    ):
         folder.mkdir(mode=mode, exist_ok=True)
         folder.chmod(mode)
     layout.data.mkdir(mode=0o700, exist_ok=True)
@@ -83,7 +88,11 @@ biff = no
 
 def _dovecot(layout: Layout, smtp: int, version: tuple[int, int]) -> str:
     number = ".".join(map(str, version))
-    first = f"dovecot_config_version = {number}.0\ndovecot_storage_version = {number}.0\n" if version >= (2, 4) else ""
+    first = (
+        f"dovecot_config_version = {number}.0\ndovecot_storage_version = {number}.0\n"
+        if version >= (2, 4)
+        else ""
+    )
     return (
         first
         + f"""\

@@ -135,9 +135,12 @@ def check_path(root: Path) -> None:
             hint=f"use one of at most {SOCKET_PATH - LONGEST_SOCKET} characters",
         )
     if not str(root).isprintable() or any(c in str(root) for c in " '\"\\{}#$,:"):
-        raise ServerError(f"the path {root} has characters that Postfix or Dovecot cannot name", hint="use /srv/lab")
+        raise ServerError(
+            f"the path {root} has characters that Postfix or Dovecot cannot name", hint="use /srv/lab"
+        )
     for parent in root.parents:
         if parent.is_dir() and not parent.stat().st_mode & 0o001:
             raise ServerError(
-                f"the servers' users cannot pass through {parent}", hint=f"chmod o+x {parent}, or use another folder"
+                f"the servers' users cannot pass through {parent}",
+                hint=f"chmod o+x {parent}, or use another folder",
             )

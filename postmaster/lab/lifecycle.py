@@ -100,7 +100,9 @@ def status(directory: Path) -> LabStatus:
     layout, ports = _existing(directory)
     postfix, dovecot = _pids(layout)
     pids = {name: postfix if name in ("smtp", "submission", "submissions") else dovecot for name in SERVICES}
-    services = tuple(Service(name, ADDRESS, ports[name], name in TLS_SERVICES, pids[name]) for name in SERVICES)
+    services = tuple(
+        Service(name, ADDRESS, ports[name], name in TLS_SERVICES, pids[name]) for name in SERVICES
+    )
     running = postfix is not None and dovecot is not None
     return LabStatus(layout.root, layout.settings_file, running, services, ports["outbound"])
 
@@ -141,7 +143,9 @@ def _existing(directory: Path) -> tuple[Layout, dict[str, int]]:
 
 def _check_machine() -> None:
     if os.geteuid() != 0:
-        raise ServerError("a lab needs root: Postfix and Dovecot start as root", hint="sudo postmaster lab start DIR")
+        raise ServerError(
+            "a lab needs root: Postfix and Dovecot start as root", hint="sudo postmaster lab start DIR"
+        )
     for program, package in (("postfix", "postfix"), ("dovecot", "dovecot-core")):
         if shutil.which(program, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin") is None:
             raise ServerError(f"{program} is not installed", hint=f"apt-get install {package}")
@@ -251,7 +255,9 @@ def _alone(layout: Layout) -> Iterator[None]:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(descriptor)
-        raise ServerError(f"another command is at work on {layout.root}", hint="wait until it has ended") from None
+        raise ServerError(
+            f"another command is at work on {layout.root}", hint="wait until it has ended"
+        ) from None
     try:
         yield
     finally:

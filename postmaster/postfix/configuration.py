@@ -94,9 +94,7 @@ def owned_parameters(wish: Wish, known: frozenset[str]) -> dict[str, str]:
     return {name: text for name, text in wanted.items() if name in known or name == _SUBMISSION_ACCESS}
 
 
-def merged_parameters(
-    wish: Wish, explicit: Mapping[str, str], in_force: Mapping[str, str]
-) -> dict[str, str]:
+def merged_parameters(wish: Wish, explicit: Mapping[str, str], in_force: Mapping[str, str]) -> dict[str, str]:
     """Lists of which ours come first. `explicit` is what main.cf sets, `in_force` all values."""
     access = f"check_recipient_access {maps.CLOSED_RECIPIENTS.table(wish.config_directory)}"
     aliases = [one.table(wish.config_directory) for one in (maps.ALIASES, maps.CATCH_ALLS)]

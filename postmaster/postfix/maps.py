@@ -46,13 +46,9 @@ class Map:
         )
 
 
-MAILBOX_DOMAINS = Map(
-    "mailbox_domains", "SELECT domain FROM virtual_mailbox_domain WHERE domain = '%s'"
-)
+MAILBOX_DOMAINS = Map("mailbox_domains", "SELECT domain FROM virtual_mailbox_domain WHERE domain = '%s'")
 ALIAS_DOMAINS = Map("alias_domains", "SELECT domain FROM virtual_alias_domain WHERE domain = '%s'")
-MAILBOXES = Map(
-    "mailboxes", "SELECT address FROM virtual_mailbox WHERE local_part = '%u' AND domain = '%d'"
-)
+MAILBOXES = Map("mailboxes", "SELECT address FROM virtual_mailbox WHERE local_part = '%u' AND domain = '%d'")
 #: Answers `user+tag@domain` as well, so that the tag is kept for targets here and not sent elsewhere.
 ALIASES = Map(
     "aliases",

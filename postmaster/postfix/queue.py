@@ -85,7 +85,10 @@ def flush_messages(config_directory: Path, queue_ids: Iterable[str]) -> None:
     """Try these messages now. Postfix answers 0 for unknown and held ones too: look them up first."""
     for queue_id in queue_ids:
         _check_id(queue_id)
-        run(["postqueue", "-c", str(config_directory), "-i", queue_id], hint="it needs authorized_flush_users or root")
+        run(
+            ["postqueue", "-c", str(config_directory), "-i", queue_id],
+            hint="it needs authorized_flush_users or root",
+        )
 
 
 def _postcat(config_directory: Path, option: str, queue_id: str) -> str:
@@ -93,8 +96,12 @@ def _postcat(config_directory: Path, option: str, queue_id: str) -> str:
     done = run(["postcat", "-c", str(config_directory), option, queue_id], expect=None)
     if done.status != 0:
         if "No such file" in done.stderr:
-            raise NotFoundError(f"there is no message {queue_id} in the queue", hint="postmaster queue list shows them")
-        raise NotFoundError(f"message {queue_id} cannot be read: {done.stderr.strip()[-200:]}", hint="run it as root")
+            raise NotFoundError(
+                f"there is no message {queue_id} in the queue", hint="postmaster queue list shows them"
+            )
+        raise NotFoundError(
+            f"message {queue_id} cannot be read: {done.stderr.strip()[-200:]}", hint="run it as root"
+        )
     return done.stdout
 
 

@@ -40,7 +40,9 @@ _ATTRIBUTES = {
     b"helo_name": "helo_name",
     b"sasl_username": "sasl_username",
 }
-_QUEUE_ID = re.compile(r"[0-9A-F]{6,20}\Z|[0-9B-DF-HJ-NP-TV-Zb-df-hj-np-tv-z]{10,20}z[0-9B-DF-HJ-NP-TV-Zb-df-hj-np-tv-z]{1,20}\Z")
+_QUEUE_ID = re.compile(
+    r"[0-9A-F]{6,20}\Z|[0-9B-DF-HJ-NP-TV-Zb-df-hj-np-tv-z]{10,20}z[0-9B-DF-HJ-NP-TV-Zb-df-hj-np-tv-z]{1,20}\Z"
+)
 _DOT_STRING = re.compile(r"[^\x00-\x20()<>\[\]:;@\\,.\"\x7f]+(?:\.[^\x00-\x20()<>\[\]:;@\\,.\"\x7f]+)*\Z")
 
 
@@ -163,9 +165,7 @@ def _read_size(data: bytes, envelope: Envelope) -> int:
     return end
 
 
-def parse_records(
-    data: bytes, at: int, origin: int, envelope: Envelope, *, todo_only: bool = False
-) -> None:
+def parse_records(data: bytes, at: int, origin: int, envelope: Envelope, *, todo_only: bool = False) -> None:
     """Add the envelope records of `data` from position `at`; `origin` is where `data` lies in the file.
 
     Ends at the content, at the end record, or at the first record that makes no sense.
@@ -194,9 +194,7 @@ def parse_records(
         if kind == _TODO or kind == _DONE:
             if kind == _TODO or not todo_only:
                 recipients.append(
-                    SpoolRecipient(
-                        origin + start, external(data[at : at + length]), original, kind == _DONE
-                    )
+                    SpoolRecipient(origin + start, external(data[at : at + length]), original, kind == _DONE)
                 )
             original = ""
         elif kind == _ORIGINAL:

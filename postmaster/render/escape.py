@@ -24,7 +24,13 @@ def _code(match: re.Match[str]) -> str:
     named = {9: "\\t", 10: "\\n", 13: "\\r"}.get(number)
     if named:
         return named
-    return f"\\x{number:02x}" if number < 0x100 else f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
+    return (
+        f"\\x{number:02x}"
+        if number < 0x100
+        else f"\\u{number:04x}"
+        if number < 0x10000
+        else f"\\U{number:08x}"
+    )
 
 
 _CSV_TRIGGERS = ("=", "+", "-", "@", "'", "\t", "\r")

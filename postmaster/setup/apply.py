@@ -42,7 +42,9 @@ def write(plan: Plan) -> None:
     try:
         for file in plan.files:
             if str(file.path) in different:
-                backups.replace(file.path, file.content.encode("utf-8", "surrogateescape"), file.mode, 0, file.group)
+                backups.replace(
+                    file.path, file.content.encode("utf-8", "surrogateescape"), file.mode, 0, file.group
+                )
     except OSError as error:
         raise ServerError(
             f"{error.filename} cannot be written: {error.strerror}", hint="run it as root"

@@ -54,7 +54,12 @@ def make(settings: Settings, paths: Iterable[Path]) -> Backup:
                 copy = f"{position:02d}-{path.name}"
                 shutil.copyfile(path, folder / copy)
                 (folder / copy).chmod(0o600)
-                entry |= {"copy": copy, "mode": status.st_mode & 0o777, "uid": status.st_uid, "gid": status.st_gid}
+                entry |= {
+                    "copy": copy,
+                    "mode": status.st_mode & 0o777,
+                    "uid": status.st_uid,
+                    "gid": status.st_gid,
+                }
             entries.append(entry)
         made_at = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
         _write(folder, {"made_at": made_at, "reverted": False, "files": entries})
@@ -90,7 +95,9 @@ def restore(backup: Backup) -> None:
             if entry["copy"] is None:
                 path.unlink(missing_ok=True)
                 continue
-            replace(path, (backup.folder / entry["copy"]).read_bytes(), entry["mode"], entry["uid"], entry["gid"])
+            replace(
+                path, (backup.folder / entry["copy"]).read_bytes(), entry["mode"], entry["uid"], entry["gid"]
+            )
         except OSError as error:
             raise ServerError(
                 f"{path} cannot be put back: {error.strerror}", hint=f"its copy is in {backup.folder}"

@@ -61,9 +61,13 @@ def check(settings: Settings, reading: Connection) -> Checked:
     listed = set(doveadm.users(settings.dovecot.config))
     asked += len(known)
     for login in sorted(known ^ listed):
-        says = "does not know this user" if login in known else "knows a user that the directory does not have"
+        says = (
+            "does not know this user" if login in known else "knows a user that the directory does not have"
+        )
         if login in known or "@" in login:
-            findings.append(Finding("dovecot_differs", login, f"Dovecot {says}", "postmaster publish --rebuild"))
+            findings.append(
+                Finding("dovecot_differs", login, f"Dovecot {says}", "postmaster publish --rebuild")
+            )
     return Checked(asked, tuple(findings))
 
 

@@ -98,9 +98,7 @@ def make_plan(settings: Settings, options: SetupOptions) -> Plan:
         postmaster=postmaster_address(settings, options),
     )
     owned = postfix.owned_parameters(wish, known)
-    merged = postfix.merged_parameters(
-        wish, explicit, postconf.values(directory, ["proxy_read_maps"])
-    )
+    merged = postfix.merged_parameters(wish, explicit, postconf.values(directory, ["proxy_read_maps"]))
     parameters = {**owned, **merged}
     services = tuple(postfix.wanted_services(wish, present_services))
     files = tuple(_files(settings, options, wish))

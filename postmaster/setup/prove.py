@@ -50,7 +50,12 @@ def prove(settings: Settings) -> list[Proof]:
             _outsider(settings),
             _login(settings, "imap", settings.server.imap_port, lambda: _try_imap(settings, probe)),
             _login(settings, "pop3", settings.server.pop3_port, lambda: _try_pop3(settings, probe)),
-            _login(settings, "submission", settings.server.submission_port, lambda: _try_submission(settings, probe)),
+            _login(
+                settings,
+                "submission",
+                settings.server.submission_port,
+                lambda: _try_submission(settings, probe),
+            ),
         ]
     proofs.append(_no_new_fatal(settings, marks))
     return proofs
@@ -130,7 +135,9 @@ def _outsider(settings: Settings) -> Proof:
         return Proof(name, "unknown", "not provable from here: Postfix is not asked over loopback")
     inside = is_inside(OUTSIDER, networks)
     if inside is not False:
-        return Proof(name, "unknown", f"not provable from here: mynetworks ({networks[:80]}) may include {OUTSIDER}")
+        return Proof(
+            name, "unknown", f"not provable from here: mynetworks ({networks[:80]}) may include {OUTSIDER}"
+        )
     try:
         with _smtp(settings, source=OUTSIDER) as client:
             client.mail("stranger@outside.invalid")
@@ -194,7 +201,9 @@ def _try_submission(settings: Settings, probe: lookups.Probe) -> None:
         client.mail(probe.address)
         code, text = client.rcpt("anybody@elsewhere.invalid")
         if code != 250:
-            raise ServerError(f"a login may not send: RCPT got {code} {text.decode('ascii', 'replace')[:200]}")
+            raise ServerError(
+                f"a login may not send: RCPT got {code} {text.decode('ascii', 'replace')[:200]}"
+            )
         client.rset()
         client.mail(f"somebody-else@{probe.domain}")
         code, _ = client.rcpt("anybody@elsewhere.invalid")

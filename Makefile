@@ -1,0 +1,50 @@
+# The two commands of the README are `make demo` and `make test`; each does its own set-up.
+SHELL := /bin/sh
+BIN := .venv/bin
+PREPARE := tests/tools/prepare.sh
+export PATH := $(PATH):/usr/sbin:/sbin
+
+.PHONY: demo test check test-full bench lock format clean environment packages
+
+demo: packages environment
+	@$(BIN)/python tests/demo.py
+
+# Two workers, as the smallest machine this runs on has two cores.
+test: packages environment check
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not full" --cov --cov-report= $(ARGS)
+	$(BIN)/coverage report --fail-under=$(COVERAGE_FLOOR) --format=total
+
+COVERAGE_FLOOR := 80
+
+check: environment
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test-full: test
+	$(BIN)/python -m pytest -m full $(ARGS)
+	$(BIN)/nox
+
+bench: packages environment
+	@$(BIN)/python -m tests.bench $(ARGS)
+
+format: environment
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# Pinned with hashes, build backend included, and no index address: the installer's own is used.
+lock:
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+		--no-emit-index-url --no-emit-find-links --upgrade --extra dev -o requirements-dev.txt pyproject.toml
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+		--no-emit-index-url --no-emit-find-links --upgrade -o requirements.txt pyproject.toml
+
+environment:
+	@$(PREPARE) environment
+
+packages:
+	@$(PREPARE) packages
+
+clean:
+	rm -rf .venv .nox .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist .coverage .coverage.*

@@ -1,0 +1,110 @@
+#!/bin/sh
+# Makes what the demo and the tests need: `prepare.sh environment` the virtual environment in .venv,
+# `prepare.sh packages` the Debian packages (as root). Quick when there is nothing to do.
+set -eu
+
+cd "$(dirname "$0")/../.."
+
+SERVERS="postfix postfix-sqlite dovecot-core dovecot-imapd dovecot-pop3d dovecot-lmtpd dovecot-sieve
+dovecot-managesieved dovecot-sqlite"
+BUILD="gcc libc6-dev"
+
+say() { printf '%s\n' "prepare: $*" >&2; }
+
+is_debian() { command -v apt-get >/dev/null && command -v dpkg-query >/dev/null; }
+
+installed() { dpkg-query -W -f '${Status}' "$1" 2>/dev/null | grep -q 'install ok installed'; }
+
+missing() {
+    for package in "$@"; do
+        installed "$package" || printf '%s ' "$package"
+    done
+}
+
+# Nobody wants a mail server to start because its package was unpacked for a test.
+install_quietly() {
+    held=no
+    if [ ! -e /usr/sbin/policy-rc.d ]; then
+        printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d
+        chmod 755 /usr/sbin/policy-rc.d
+        held=yes
+    fi
+    status=0
+    say "installing $*"
+    {
+        DEBIAN_FRONTEND=noninteractive apt-get -qq update &&
+            DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "$@"
+    } >.venv-packages.log 2>&1 || status=$?
+    [ "$held" = no ] || rm -f /usr/sbin/policy-rc.d
+    if [ "$status" != 0 ]; then
+        tail -n 20 .venv-packages.log >&2
+        say "these packages could not be installed: $*"
+        exit 1
+    fi
+    rm -f .venv-packages.log
+}
+
+packages() {
+    if ! is_debian; then
+        say "this is no Debian: the servers' packages are left out"
+        return
+    fi
+    # shellcheck disable=SC2086
+    wanted=$(missing $SERVERS $BUILD)
+    [ -n "$wanted" ] || return 0
+    other=$(dpkg-query -W -f '${db:Status-Status} ${Package} ${Provides}\n' |
+        awk '$1 == "installed" && $2 != "postfix" && /mail-transport-agent/ { print $2 }')
+    if [ -n "$other" ]; then
+        say "another mail server is installed: $other"
+        say "Debian would remove it to install Postfix. Use another machine, or remove it yourself first."
+        exit 1
+    fi
+    if [ "$(id -u)" != 0 ]; then
+        say "not root: these packages are left out, and what needs them: $wanted"
+        return
+    fi
+    # shellcheck disable=SC2086
+    install_quietly $wanted
+}
+
+choose_python() {
+    for candidate in ${PYTHON:-} python3.11 python3.12 python3.13 python3; do
+        if command -v "$candidate" >/dev/null &&
+            "$candidate" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; then
+            printf '%s' "$candidate"
+            return
+        fi
+    done
+}
+
+environment() {
+    python=$(choose_python)
+    if [ -z "$python" ] && is_debian && [ "$(id -u)" = 0 ]; then
+        install_quietly python3 python3-venv
+        python=$(choose_python)
+    fi
+    if [ -z "$python" ]; then
+        say "Python 3.11, 3.12 or 3.13 is needed"
+        exit 1
+    fi
+    stamp=$({ "$python" -V; pwd; cat requirements-dev.txt pyproject.toml; } | sha256sum)
+    [ "$(cat .venv/stamp 2>/dev/null)" != "$stamp" ] || return 0
+    say "making .venv with $("$python" -V)"
+    rm -rf .venv
+    if ! "$python" -c 'import ensurepip' 2>/dev/null; then
+        if is_debian && [ "$(id -u)" = 0 ]; then
+            install_quietly python3-venv
+        else
+            say "Python lacks venv: apt-get install python3-venv"
+            exit 1
+        fi
+    fi
+    "$python" -m venv .venv
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+    printf '%s\n' "$stamp" >.venv/stamp
+}
+
+for step in "$@"; do
+    "$step"
+done
