@@ -56,7 +56,8 @@ def row(record: DomainRecord) -> dict[str, Any]:
 
 
 @app.command(
-    epilog="Examples: postmaster domain add example.org; postmaster domain add example.net --alias-of example.org"
+    epilog="Examples: postmaster domain add example.org; "
+    "postmaster domain add example.net --alias-of example.org"
 )
 def add(
     context: typer.Context,

@@ -13,7 +13,8 @@ from postmaster.render.output import Column, Format, write_line
 app = typer.Typer(
     rich_markup_mode=None,
     no_args_is_help=True,
-    help="Whether mail works. The exit status is the monitoring plugins': 0 ok, 1 warning, 2 critical, 3 unknown.",
+    help="Whether mail works. The exit status is the monitoring plugins': "
+    "0 ok, 1 warning, 2 critical, 3 unknown.",
     epilog="Example: postmaster health check",
 )
 
@@ -33,7 +34,8 @@ def _names(incomplete: str) -> list[str]:
 
 
 @app.command(
-    epilog="Examples: postmaster health check; postmaster health check queue disk; postmaster health check -o json"
+    epilog="Examples: postmaster health check; postmaster health check queue disk; "
+    "postmaster health check -o json"
 )
 def check(
     context: typer.Context,

@@ -165,7 +165,7 @@ def apply(
 def check(
     context: typer.Context, postfix: Postfix = None, dovecot: Dovecot = None, output: Output = Format.table
 ) -> None:
-    """Ask the live look-ups whether the servers answer what the directory says. Exit status 4 for findings."""
+    """Ask the live look-ups whether the servers answer what the directory says. Exit status 4: findings."""
     from postmaster.setup.check import check as check_answers
 
     state = state_of(context)

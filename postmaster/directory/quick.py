@@ -1,4 +1,4 @@
-"""Quick answers from the truth through the standard library alone, for completion and health; never an error."""
+"""Quick answers from the truth by the standard library alone, for completion and health; never an error."""
 
 from __future__ import annotations
 

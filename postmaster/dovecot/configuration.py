@@ -150,7 +150,8 @@ def _services(wish: Wish, address: str, restart: str) -> str:
     return (
         "".join(blocks)
         + sieve_port
-        + f"service lmtp {{\n  unix_listener {wish.queue_directory}/private/dovecot-lmtp {{\n{owner}  }}\n{lmtp_port}}}\n"
+        + f"service lmtp {{\n  unix_listener {wish.queue_directory}/private/dovecot-lmtp {{\n{owner}  }}\n"
+        + f"{lmtp_port}}}\n"
         + f"service auth {{\n  unix_listener {wish.queue_directory}/private/auth {{\n{owner}  }}\n}}\n"
         + "service auth-worker {\n"
         + f"  user = dovecot\n  process_limit = {AUTH_WORKERS}\n  vsz_limit = {AUTH_WORKER_MEMORY}\n}}\n"

@@ -156,9 +156,9 @@ def _check_machine() -> None:
 def _make_folder(layout: Layout) -> None:
     root = layout.root
     try:
-        if root.exists() and base.read_marker(layout) is None:
-            if not root.is_dir() or any(entry.name != "lock" for entry in root.iterdir()):
-                raise ServerError(f"{root} is there and is no lab", hint="name a folder that is new or empty")
+        is_strange = root.exists() and base.read_marker(layout) is None
+        if is_strange and (not root.is_dir() or any(entry.name != "lock" for entry in root.iterdir())):
+            raise ServerError(f"{root} is there and is no lab", hint="name a folder that is new or empty")
         root.mkdir(mode=0o755, parents=True, exist_ok=True)
         root.chmod(0o755)
     except OSError as error:
@@ -170,9 +170,13 @@ def _ports(layout: Layout) -> tuple[dict[str, int], bool]:
     names = (*SERVICES, "outbound")
     known = base.read_marker(layout)
     postfix, dovecot = _running(layout)
-    if known is not None and set(names) <= known.keys():
-        if postfix or dovecot or all(is_free(known[name]) for name in SERVICES):
-            return known, False
+    is_usable = (
+        postfix
+        or dovecot
+        or (known is not None and all(is_free(known[name]) for name in SERVICES if name in known))
+    )
+    if known is not None and set(names) <= known.keys() and is_usable:
+        return known, False
     ports = pick_ports(names)
     base.write_marker(layout.marker, ports)
     return ports, True

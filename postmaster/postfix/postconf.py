@@ -19,7 +19,7 @@ HINT = "install the Debian packages postfix and postfix-sqlite"
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A master.cf entry: `name type private unprivileged chroot wakeup limit command`, and its `-o` options."""
+    """A master.cf entry: `name type private unprivileged chroot wakeup limit command`, its `-o` options."""
 
     name: str
     type: str

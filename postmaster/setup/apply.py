@@ -134,8 +134,10 @@ def make_mail_account(settings: Settings) -> tuple[str, ...]:
     done = []
     if mail_account(settings) is None:
         run(
-            ["useradd", "--system", "--user-group", "--no-create-home", "--home-dir", str(settings.mail.root)]
-            + ["--shell", "/usr/sbin/nologin", settings.mail.user],
+            [
+                *("useradd", "--system", "--user-group", "--no-create-home", "--shell", "/usr/sbin/nologin"),
+                *("--home-dir", str(settings.mail.root), settings.mail.user),
+            ],
             hint="run it as root, or set mail.user to an account that exists",
         )
         done.append(f"made the account {settings.mail.user}")

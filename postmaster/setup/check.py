@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-
-from sqlalchemy import Connection
+from typing import TYPE_CHECKING
 
 from postmaster.address import Address
 from postmaster.directory import aliases, domains, forwards, graph, users
@@ -20,6 +19,9 @@ from postmaster.postfix import control, maps, postconf
 from postmaster.settings import Settings
 from postmaster.setup.options import SetupOptions
 from postmaster.setup.plan import postmaster_address
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
 
 
 @dataclass(frozen=True, slots=True)

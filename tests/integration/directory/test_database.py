@@ -71,7 +71,8 @@ def test_a_truth_of_another_version_is_refused(
         connection.commit()
     with pytest.raises(DirectoryError, match=f"version {revision}") as caught, open_directory(settings):
         pass
-    assert caught.value.hint is not None and caught.value.hint.startswith(hint)
+    assert caught.value.hint is not None
+    assert caught.value.hint.startswith(hint)
 
 
 def test_an_empty_or_foreign_file_is_refused_in_one_line(tmp_path: Path) -> None:
@@ -121,9 +122,14 @@ def test_what_changes_nothing_is_not_journalled(directory: Directory, make: Buil
 def test_an_exception_rolls_everything_back(directory: Directory, make: Builder, tmp_path: Path) -> None:
     make.domain("example.org")
     before = rows(tmp_path / "directory.db")
-    with pytest.raises(RuntimeError), directory.change() as change:
-        users.add(change, parse_address("amy@example.org"), password_hash="x")
-        raise RuntimeError
+
+    def fail() -> None:
+        with directory.change() as change:
+            users.add(change, parse_address("amy@example.org"), password_hash="x")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
     assert rows(tmp_path / "directory.db") == before
 
 

@@ -12,7 +12,8 @@ from postmaster.directory import passwords
 from postmaster.errors import PasswordError
 
 GOOD = {
-    "ARGON2ID": "$argon2id$v=19$m=65536,t=3,p=1$c2FsdHNhbHRzYWx0c2FsdA$aGFzaGhhc2hoYXNoaGFzaGhhc2hoYXNoaGFzaGhhc2g",
+    "ARGON2ID": "$argon2id$v=19$m=65536,t=3,p=1$c2FsdHNhbHRzYWx0c2FsdA$"
+    "aGFzaGhhc2hoYXNoaGFzaGhhc2hoYXNoaGFzaGhhc2g",
     "BLF-CRYPT": "$2y$05$" + "a" * 53,
     "SHA512-CRYPT": "$6$rounds=5000$saltsalt$" + "a" * 86,
     "SHA256-CRYPT": "$5$saltsalt$" + "a" * 43,
