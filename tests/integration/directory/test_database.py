@@ -22,8 +22,7 @@ from postmaster.directory.migrate import initialise, migrations_folder, upgrade
 from postmaster.directory.schema import JOURNALLED, REVISION, account, journal, journal_row, metadata
 from postmaster.errors import DirectoryError
 from postmaster.settings import DirectorySettings, Settings
-
-from .conftest import Builder, settings_under
+from tests.tools.building import Builder, settings_under
 
 
 def rows(path: Path) -> dict[str, list[Any]]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from .conftest import Builder
+from tests.tools.building import Builder
 
 Ask = Callable[..., list[Any]]
 

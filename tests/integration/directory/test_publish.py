@@ -23,8 +23,7 @@ from postmaster.directory.migrate import initialise
 from postmaster.directory.publish import publish
 from postmaster.errors import DirectoryError, PartialError, PostmasterError
 from postmaster.settings import LookupsSettings, Settings
-
-from .conftest import Builder, settings_under
+from tests.tools.building import Builder, settings_under
 
 
 def content(folder: Path) -> dict[str, list[tuple[Any, ...]]]:

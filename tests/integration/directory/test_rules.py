@@ -9,8 +9,7 @@ from postmaster.directory import aliases, domains, forwards, users
 from postmaster.directory.database import Directory
 from postmaster.directory.schema import journal
 from postmaster.errors import ExistsError, InUseError, NotFoundError, PostmasterError, RuleError, UsageError
-
-from .conftest import HASH, A, Builder, D
+from tests.tools.building import HASH, A, Builder, D
 
 
 @pytest.fixture

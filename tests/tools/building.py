@@ -1,19 +1,13 @@
-"""A real directory in SQLite under a temporary folder, and short words for building one."""
+"""Short words for building a directory: addresses, settings under one folder, one change per call."""
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Callable, Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from postmaster.address import Address, Domain, parse_alias_address, parse_domain
+from postmaster.address import Address, Domain, parse_address, parse_alias_address, parse_domain
 from postmaster.directory import aliases, domains, forwards, users
-from postmaster.directory.database import Directory, open_directory
-from postmaster.directory.migrate import initialise
+from postmaster.directory.database import Directory
 from postmaster.settings import DirectorySettings, LookupsSettings, MailSettings, Settings, StateSettings
 
 #: A valid hash; what it was made from is of no interest here.
@@ -30,11 +24,7 @@ def D(text: str) -> Domain:
 
 def A(text: str) -> Address:
     """An address of any kind; `@example.org` is the catch-all."""
-    if text.startswith("@"):
-        return parse_alias_address(text)
-    from postmaster.address import parse_address
-
-    return parse_address(text)
+    return parse_alias_address(text) if text.startswith("@") else parse_address(text)
 
 
 def settings_under(folder: Path) -> Settings:
@@ -79,34 +69,3 @@ class Builder:
                 return domains.remove(change, D(where))
             remove: Any = {"user": users.remove, "alias": aliases.remove, "forward": forwards.remove}[kind]
             return remove(change, A(where))
-
-
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    made = settings_under(tmp_path)
-    initialise(made)
-    return made
-
-
-@pytest.fixture
-def directory(settings: Settings) -> Iterator[Directory]:
-    with open_directory(settings, command="test", actor="tester") as opened:
-        yield opened
-
-
-@pytest.fixture
-def make(directory: Directory) -> Builder:
-    return Builder(directory)
-
-
-@pytest.fixture
-def ask(settings: Settings) -> Callable[..., list[Any]]:
-    """Ask a published file as a server would: rows, or the single values of one column."""
-
-    def answer(file: str, query: str, *values: Any) -> list[Any]:
-        path = settings.lookups.directory / f"{file}.db"
-        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
-            rows = connection.execute(query, values).fetchall()
-        return [row[0] if len(row) == 1 else row for row in rows]
-
-    return answer

@@ -1,0 +1,63 @@
+"""A lab of real servers for the session, and domains of its own for each test."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from postmaster.lab import lifecycle
+from tests.conftest import MARK
+from tests.tools.mail import Lab
+from tests.tools.sink import Sink, listening
+
+_numbers = count(1)
+
+
+@pytest.fixture(scope="session")
+def place(no_process_left_over: None) -> Iterator[Callable[[], Path]]:
+    """Folders that the servers' users may pass through, short enough for their sockets."""
+    made: list[Path] = []
+
+    def make() -> Path:
+        folder = Path(tempfile.mkdtemp(prefix=f"{MARK}-"))
+        folder.chmod(0o755)
+        made.append(folder)
+        return folder
+
+    yield make
+    for folder in made:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def start_lab(folder: Path) -> Lab:
+    return Lab(lifecycle.start(folder))
+
+
+@pytest.fixture(scope="session")
+def lab(place: Callable[[], Path]) -> Iterator[Lab]:
+    """A running lab that all tests of a worker share. Whoever breaks its servers makes one of their own."""
+    started = start_lab(place())
+    yield started
+    lifecycle.remove(started.root)
+
+
+@pytest.fixture
+def domain(lab: Lab) -> str:
+    """A domain of this test's own."""
+    name = f"d{next(_numbers)}-{os.getpid()}.test"
+    with lab.change() as make:
+        make.domain(name)
+    return name
+
+
+@pytest.fixture
+def outside(lab: Lab) -> Iterator[Sink]:
+    """Everyone else's mail server, while the test lasts."""
+    with listening(lab.status.outbound_port) as sink:
+        yield sink

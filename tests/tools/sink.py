@@ -1,0 +1,88 @@
+"""A mail server that keeps what it gets: the world outside a lab."""
+
+from __future__ import annotations
+
+import socketserver
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Received:
+    sender: str
+    recipients: tuple[str, ...]
+    content: bytes
+
+
+@dataclass
+class Sink:
+    """Refuses each recipient whose local part begins with `refused`."""
+
+    messages: list[Received] = field(default_factory=list)
+
+    def wait_for(self, recipient: str, seconds: float = 20.0) -> Received:
+        ends = time.monotonic() + seconds
+        while time.monotonic() < ends:
+            for message in self.messages:
+                if recipient in message.recipients:
+                    return message
+            time.sleep(0.05)
+        raise AssertionError(f"nothing for {recipient} came: {[m.recipients for m in self.messages]}")
+
+
+@contextmanager
+def listening(port: int, address: str = "127.0.0.1") -> Iterator[Sink]:
+    sink = Sink()
+
+    class Session(socketserver.StreamRequestHandler):
+        timeout = 30
+
+        def handle(self) -> None:
+            sender, recipients = "", list[str]()
+            self._say("220 sink")
+            while line := self.rfile.readline(1024):
+                word, _, rest = line.decode("ascii", "replace").strip().partition(" ")
+                match word.upper():
+                    case "EHLO" | "HELO":
+                        self._say("250 sink")
+                    case "MAIL":
+                        sender, recipients = _path(rest), []
+                        self._say("250 ok")
+                    case "RCPT" if _path(rest).startswith("refused"):
+                        self._say("550 5.1.1 no such user")
+                    case "RCPT":
+                        recipients.append(_path(rest))
+                        self._say("250 ok")
+                    case "DATA":
+                        self._say("354 go on")
+                        content = b"".join(iter(self.rfile.readline, b".\r\n"))
+                        sink.messages.append(Received(sender, tuple(recipients), content))
+                        self._say("250 kept")
+                    case "QUIT":
+                        self._say("221 bye")
+                        return
+                    case _:
+                        self._say("250 ok")
+
+        def _say(self, text: str) -> None:
+            self.wfile.write(f"{text}\r\n".encode())
+
+    class Server(socketserver.ThreadingTCPServer):
+        allow_reuse_address = True
+        daemon_threads = True
+
+    with Server((address, port), Session) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        try:
+            yield sink
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def _path(rest: str) -> str:
+    return rest.partition("<")[2].partition(">")[0]
