@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from postmaster.errors import ProcessError
 
 DEFAULT_TIMEOUT = 60.0  # seconds
+SERVER_UMASK = 0o022
 ERROR_LINES = 5  # how many last lines of a program's complaint an error repeats
 
 #: Called with (argv, what happened) for each program run; `--debug` puts a printer here.
@@ -82,6 +83,7 @@ def start_daemon(argv: Sequence[str], *, timeout: float = DEFAULT_TIMEOUT, hint:
     """Run a program that leaves a server behind. Raises ProcessError.
 
     Its output goes to a file: the server inherits it, and a pipe would not end before the server does.
+    It gets the usual umask, as a boot would start it; ours is for secrets.
     """
     import tempfile
 
@@ -93,6 +95,7 @@ def start_daemon(argv: Sequence[str], *, timeout: float = DEFAULT_TIMEOUT, hint:
                 stdout=output,
                 stderr=output,
                 timeout=timeout,
+                umask=SERVER_UMASK,
                 check=False,
             )
         except FileNotFoundError:

@@ -31,6 +31,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from postmaster.errors import DirectoryError
+from postmaster.files import make_folder
 from postmaster.settings import LookupsSettings, Settings
 
 #: Changes with the tables or views below; a file of another version is made anew in place.
@@ -272,11 +273,11 @@ def remove_old_probes(connection: sqlite3.Connection, file: LookupFile) -> None:
         connection.execute(f"DELETE FROM {table} WHERE id < 0 AND id > ?", (cutoff,))
 
 
-def make_folder(settings: LookupsSettings) -> bool:
+def prepare_folder(settings: LookupsSettings) -> bool:
     """Make the folder that servers pass through; whether it was missing or had another mode."""
-    there = settings.directory.is_dir()
-    settings.directory.mkdir(parents=True, exist_ok=True)
-    if there and (settings.directory.stat().st_mode & 0o777) == FOLDER_MODE:
+    if make_folder(settings.directory, FOLDER_MODE):
+        return True
+    if (settings.directory.stat().st_mode & 0o777) == FOLDER_MODE:
         return False
     settings.directory.chmod(FOLDER_MODE)
     return True

@@ -21,6 +21,7 @@ from postmaster.directory.database import (
 )
 from postmaster.directory.schema import REVISION
 from postmaster.errors import DirectoryError
+from postmaster.files import make_folder
 from postmaster.settings import Settings
 
 if TYPE_CHECKING:
@@ -101,13 +102,11 @@ def migrations_folder() -> Path:
 
 def _make_folders(settings: Settings, done: list[str]) -> None:
     file = truth_file(settings)
-    for folder in dict.fromkeys([settings.state.directory, *([file.parent] if file else [])]):
-        if not folder.is_dir():
-            folder.mkdir(parents=True)
-            folder.chmod(lookups.FOLDER_MODE)  # the look-ups below it must be reachable
-            done.append(f"made the folder {folder}")
+    folders = dict.fromkeys([settings.state.directory, *([file.parent] if file else [])])
+    # The mode: the look-ups below must be reachable.
+    done += [f"made the folder {folder}" for folder in folders if make_folder(folder, lookups.FOLDER_MODE)]
     there = settings.lookups.directory.is_dir()
-    if lookups.make_folder(settings.lookups):
+    if lookups.prepare_folder(settings.lookups):
         done.append(f"{'set the rights of' if there else 'made'} the folder {settings.lookups.directory}")
 
 

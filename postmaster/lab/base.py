@@ -10,10 +10,11 @@ from __future__ import annotations
 import datetime
 import json
 import os
+import time
 from pathlib import Path
 
+from postmaster.files import make_folder, replace
 from postmaster.lab.layout import ADDRESS, DOMAIN, Layout
-from postmaster.setup.backup import replace
 
 _MASTER = """\
 {smtp} inet n - n - - smtpd
@@ -55,13 +56,21 @@ def write(layout: Layout, ports: dict[str, int], dovecot_version: tuple[int, int
         (layout.dovecot, 0o755),
         (layout.log, 0o755),
     ):
-        folder.mkdir(mode=mode, exist_ok=True)
-        folder.chmod(mode)
-    layout.data.mkdir(mode=0o700, exist_ok=True)
+        make_folder(folder, mode)
+    make_folder(layout.data, 0o700)
     os.chown(layout.data, postfix.pw_uid, postfix.pw_gid)
     replace(layout.postfix / "main.cf", _main(layout, ports["outbound"]).encode(), 0o644)
     replace(layout.postfix / "master.cf", _MASTER.format(smtp=ports["smtp"]).encode(), 0o644)
     replace(layout.dovecot_config, _dovecot(layout, ports["smtp"], dovecot_version).encode(), 0o644)
+
+
+def settle(layout: Layout) -> None:
+    """Date main.cf back: Postfix waits until a changed one is two seconds old (`load_file.c`).
+
+    It does so lest it read a file that is being written; nobody else writes a lab's.
+    """
+    then = time.time() - 10
+    os.utime(layout.postfix / "main.cf", (then, then))
 
 
 def _main(layout: Layout, outbound: int) -> str:
@@ -141,7 +150,6 @@ def make_certificate(layout: Layout) -> None:
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .sign(key, hashes.SHA256())
     )
-    layout.key.parent.mkdir(mode=0o755, exist_ok=True)
     private = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )

@@ -66,6 +66,10 @@ class Layout:
         return self.dovecot / "dovecot.conf"
 
     @property
+    def dovecot_pid(self) -> Path:
+        return self.dovecot / "run" / "master.pid"
+
+    @property
     def log(self) -> Path:
         return self.root / "log"
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from postmaster.address import parse_address, parse_domain
 from postmaster.dovecot import doveadm
 from postmaster.errors import NotFoundError, ServerError
+from postmaster.files import make_folder, replace
 from postmaster.lab import base
 from postmaster.lab.layout import (
     ADDRESS,
@@ -32,7 +33,6 @@ from postmaster.postfix import control
 from postmaster.process import run
 from postmaster.settings import Settings, as_toml
 from postmaster.setup.apply import write as write_setup
-from postmaster.setup.backup import replace
 from postmaster.setup.options import SetupOptions
 from postmaster.setup.plan import make_plan
 from postmaster.setup.prove import greet
@@ -77,6 +77,7 @@ def start(directory: Path, progress: Progress = lambda _: None) -> LabStatus:
             progress("writing the base configuration")
             _end(layout)  # a half-running lab must not keep old ports
             base.write(layout, ports, doveadm.version())
+            base.settle(layout)
             replace(layout.settings_file, as_toml(settings).encode(), 0o644)
         if not layout.certificate.exists():
             base.make_certificate(layout)
@@ -85,10 +86,13 @@ def start(directory: Path, progress: Progress = lambda _: None) -> LabStatus:
         progress("wiring the directory into Postfix and Dovecot")
         options = SetupOptions(certificate=layout.certificate, key=layout.key)
         write_setup(make_plan(settings, options))
+        base.settle(layout)
         progress("starting Postfix and Dovecot")
         if not _running(layout)[0]:
             control.start(layout.postfix)
         if not _running(layout)[1]:
+            # After a crash the number in it may be anybody's, and Dovecot would take that for itself.
+            layout.dovecot_pid.unlink(missing_ok=True)
             doveadm.start(layout.dovecot_config)
         for name in SERVICES:
             greet(settings, name, ports[name])
@@ -159,7 +163,7 @@ def _make_folder(layout: Layout) -> None:
         is_strange = root.exists() and base.read_marker(layout) is None
         if is_strange and (not root.is_dir() or any(entry.name != "lock" for entry in root.iterdir())):
             raise ServerError(f"{root} is there and is no lab", hint="name a folder that is new or empty")
-        root.mkdir(mode=0o755, parents=True, exist_ok=True)
+        make_folder(root, 0o755)
         root.chmod(0o755)
     except OSError as error:
         raise ServerError(f"{root} cannot be made: {error.strerror}") from error
@@ -206,7 +210,7 @@ def _pids(layout: Layout) -> tuple[int | None, int | None]:
     """(Postfix's master, Dovecot's master), each only if it is this lab's own."""
     return (
         _own(layout.spool / "pid" / "master.pid", "environ", f"MAIL_CONFIG={layout.postfix}"),
-        _own(layout.dovecot / "run" / "master.pid", "cmdline", str(layout.dovecot_config)),
+        _own(layout.dovecot_pid, "cmdline", str(layout.dovecot_config)),
     )
 
 

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from postmaster.dovecot import doveadm
-from postmaster.errors import PartialError, PostmasterError, ServerError
+from postmaster.errors import PartialError, PostmasterError, ProcessError, ServerError
+from postmaster.files import make_folder, replace
 from postmaster.postfix import control, postconf
 from postmaster.process import run
 from postmaster.settings import Settings
@@ -42,9 +43,7 @@ def write(plan: Plan) -> None:
     try:
         for file in plan.files:
             if str(file.path) in different:
-                backups.replace(
-                    file.path, file.content.encode("utf-8", "surrogateescape"), file.mode, 0, file.group
-                )
+                replace(file.path, file.content.encode("utf-8", "surrogateescape"), file.mode, 0, file.group)
     except OSError as error:
         raise ServerError(
             f"{error.filename} cannot be written: {error.strerror}", hint="run it as root"
@@ -68,6 +67,7 @@ def apply(plan: Plan, progress: Progress = lambda _: None) -> Applied:
         if not plan.differences:
             progress("nothing differs; trying the servers")
             return Applied((), None, tuple(prove(settings)))
+        _check_present(plan)
         progress("keeping a backup")
         backup = backups.make(settings, plan.touched)
         ran = control.master_pid(plan.config_directory) is not None
@@ -143,23 +143,39 @@ def make_mail_account(settings: Settings) -> tuple[str, ...]:
         done.append(f"made the account {settings.mail.user}")
     account = mail_account(settings)
     if account is not None and not settings.mail.root.is_dir():
-        settings.mail.root.mkdir(parents=True)
+        make_folder(settings.mail.root, 0o700)
         os.chown(settings.mail.root, account[0], account[1])
-        settings.mail.root.chmod(0o700)
         done.append(f"made the folder {settings.mail.root}")
     return tuple(done)
+
+
+def _check_present(plan: Plan) -> None:
+    """Refuse to begin where the servers cannot even read what they have: there would be no way back."""
+    try:
+        doveadm.check_configuration(plan.settings.dovecot.config)
+    except ProcessError as error:
+        raise ServerError(
+            f"Dovecot's present configuration is broken: {error.message}",
+            hint="mend it first; nothing was changed",
+        ) from error
 
 
 def _take_back(settings: Settings, backup: Backup, ran: bool) -> None:
     try:
         backups.restore(backup)
         backups.mark_reverted(backup)
-        if ran:
-            _reload(settings)
     except PostmasterError as error:
         raise PartialError(
             f"the new configuration does not work and the old one could not be put back: {error.message}",
             hint=f"its copies are in {backup.folder}",
+        ) from error
+    try:
+        if ran:
+            _reload(settings)
+    except PostmasterError as error:
+        raise PartialError(
+            f"the new configuration does not work; every file is back, but not every server: {error.message}",
+            hint=error.hint,
         ) from error
 
 
@@ -181,7 +197,7 @@ def _reload(settings: Settings) -> None:
 def _alone(settings: Settings) -> Iterator[None]:
     root = backups.folder_of(settings)
     try:
-        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(root, 0o700)
         descriptor = os.open(root / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise ServerError(f"{root} cannot be used: {error.strerror}", hint="run it as root") from error

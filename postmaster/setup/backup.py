@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from postmaster.errors import NotFoundError, ServerError
+from postmaster.files import make_folder, replace
 from postmaster.settings import Settings
 
 _MANIFEST = "manifest.json"
@@ -42,7 +42,7 @@ def make(settings: Settings, paths: Iterable[Path]) -> Backup:
     """Copy the files as they are. Raises ServerError."""
     root = folder_of(settings)
     try:
-        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(root, 0o700)
         number = max((one.number for one in list_all(settings)), default=0) + 1
         folder = root / str(number)
         folder.mkdir(mode=0o700)
@@ -137,24 +137,6 @@ def digest(path: Path) -> str | None:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except FileNotFoundError:
         return None
-
-
-def replace(path: Path, content: bytes, mode: int, uid: int = 0, gid: int = 0) -> None:
-    """Put content in a file's place at once, with its owner and mode."""
-    path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-    new = path.with_name(f".{path.name}.{os.getpid()}.new")
-    descriptor = os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            if os.geteuid() == 0:
-                os.fchown(file.fileno(), uid, gid)
-            os.fchmod(file.fileno(), mode)
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(path)
-    finally:
-        new.unlink(missing_ok=True)
 
 
 def _read(folder: Path) -> Any:

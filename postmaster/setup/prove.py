@@ -11,6 +11,7 @@ from __future__ import annotations
 import imaplib
 import ipaddress
 import poplib
+import re
 import smtplib
 import socket
 import ssl
@@ -21,14 +22,17 @@ from pathlib import Path
 
 from postmaster.directory import lookups
 from postmaster.errors import ServerError
-from postmaster.postfix import postconf
+from postmaster.postfix import control, postconf
 from postmaster.settings import Settings
 
 TIMEOUT = 10.0  # seconds for one answer
 PATIENCE = 15.0  # seconds that a server has to come up after a reload
+LOOKUP_PATIENCE = 4.0  # seconds that look-ups may fail while daemons of before the reload end
 LOG_LIMIT = 4 << 20  # bytes of new log that are looked at
 
 OUTSIDER = "127.0.0.2"
+
+_FATAL = re.compile(r": (?:fatal|panic|Fatal|Panic): ")  # Postfix's words and Dovecot's
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +46,11 @@ class Proof:
 
 def prove(settings: Settings) -> list[Proof]:
     """Try everything. Raises ServerError at the first thing that does not work."""
-    marks = _log_marks(settings)
-    proofs = [greet(settings, name, port) for name, port in _listeners(settings)]
+    watch = _Watch(settings)
+    proofs = [greet(settings, name, port, watch.raise_if_dead) for name, port in _listeners(settings)]
     with lookups.probe_account(settings) as probe:
         proofs += [
-            _recipients(settings, probe),
+            _recipients(settings, probe, watch.raise_if_dead),
             _outsider(settings),
             _login(settings, "imap", settings.server.imap_port, lambda: _try_imap(settings, probe)),
             _login(settings, "pop3", settings.server.pop3_port, lambda: _try_pop3(settings, probe)),
@@ -57,7 +61,7 @@ def prove(settings: Settings) -> list[Proof]:
                 lambda: _try_submission(settings, probe),
             ),
         ]
-    proofs.append(_no_new_fatal(settings, marks))
+    proofs.append(watch.proof())
     return proofs
 
 
@@ -75,8 +79,11 @@ def _listeners(settings: Settings) -> list[tuple[str, int]]:
     return [(name, port) for name, port in ports if port]
 
 
-def greet(settings: Settings, name: str, port: int) -> Proof:
-    """Wait until a listener greets. Raises ServerError when it does not within PATIENCE."""
+def greet(settings: Settings, name: str, port: int, watch: Callable[[], None] = lambda: None) -> Proof:
+    """Wait until a listener greets. Raises ServerError when it does not within PATIENCE.
+
+    `watch` is called after each attempt in vain and may raise the reason.
+    """
     begun, last = time.monotonic(), "no answer"
     while time.monotonic() - begun < PATIENCE:
         try:
@@ -89,6 +96,7 @@ def greet(settings: Settings, name: str, port: int) -> Proof:
             last = f"it said {greeting[:80]!r}"
         except OSError as error:
             last = str(error)
+        watch()
         time.sleep(0.2)
     raise ServerError(f"{name} on {settings.server.address}:{port} does not greet: {last}")
 
@@ -105,7 +113,7 @@ def _smtp(settings: Settings, source: str | None = None, port: int | None = None
     return client
 
 
-def _recipients(settings: Settings, probe: lookups.Probe) -> Proof:
+def _recipients(settings: Settings, probe: lookups.Probe, watch: Callable[[], None]) -> Proof:
     """A known address gets 250, an unknown one 550. Waits while Postfix is still reloading."""
     unknown = f"nobody@{probe.domain}"
     begun = time.monotonic()
@@ -119,9 +127,10 @@ def _recipients(settings: Settings, probe: lookups.Probe) -> Proof:
             code, text, no_code, no_text = 0, str(error).encode(), 0, b""
         if code == 250 and no_code == 550:
             return Proof("recipients", "ok", "a known address got 250, an unknown one 550")
-        if time.monotonic() - begun > PATIENCE:
+        watch()
+        if time.monotonic() - begun > (LOOKUP_PATIENCE if code else PATIENCE):
             break
-        time.sleep(0.5)
+        time.sleep(0.2)
     if code != 250:
         raise ServerError(f"a known address got {code} {text.decode('ascii', 'replace')[:200]}")
     raise ServerError(f"an unknown address got {no_code} {no_text.decode('ascii', 'replace')[:200]}, not 550")
@@ -219,17 +228,31 @@ def log_files(settings: Settings) -> list[Path]:
     return [Path(own or "/var/log/mail.log")]
 
 
-def _log_marks(settings: Settings) -> dict[Path, int]:
-    return {path: path.stat().st_size for path in log_files(settings) if path.is_file()}
+class _Watch:
+    """The servers' logs from now on, and whether Postfix still lives."""
 
+    def __init__(self, settings: Settings) -> None:
+        self._postfix = settings.postfix.config_directory
+        self._marks = {path: path.stat().st_size for path in log_files(settings) if path.is_file()}
 
-def _no_new_fatal(settings: Settings, marks: dict[Path, int]) -> Proof:
-    if not marks:
-        return Proof("log", "unknown", "no log file was found; name it in log.files")
-    for path, mark in marks.items():
-        with path.open("rb") as file:
-            file.seek(min(mark, path.stat().st_size))
-            for line in file.read(LOG_LIMIT).decode("utf-8", "replace").splitlines():
-                if ": fatal: " in line or ": panic: " in line:
-                    raise ServerError(f"a daemon died: {line[-300:]}")
-    return Proof("log", "ok", "no fatal or panic line since")
+    def raise_if_dead(self) -> None:
+        """Raises ServerError with the first fatal or panic line that is new, or when Postfix is gone."""
+        for path, mark in self._marks.items():
+            with path.open("rb") as file:
+                file.seek(min(mark, path.stat().st_size))
+                for line in file.read(LOG_LIMIT).decode("utf-8", "replace").splitlines():
+                    if _FATAL.search(line):
+                        raise ServerError(f"a daemon died: {line[-300:]}")
+
+        if control.master_pid(self._postfix) is None:
+            # Its last words are often lost: they would go through its own logging daemon.
+            raise ServerError(
+                "Postfix ended when it read the new configuration",
+                hint="is one of its ports taken by another program? ss -ltnp shows",
+            )
+
+    def proof(self) -> Proof:
+        if not self._marks:
+            return Proof("log", "unknown", "no log file was found; name it in log.files")
+        self.raise_if_dead()
+        return Proof("log", "ok", "no fatal or panic line since")

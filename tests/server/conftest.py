@@ -32,6 +32,8 @@ def place(no_process_left_over: None) -> Iterator[Callable[[], Path]]:
 
     yield make
     for folder in made:
+        for marker in folder.rglob("lab.json"):  # a test that failed may have left it running
+            lifecycle.stop(marker.parent)
         shutil.rmtree(folder, ignore_errors=True)
 
 

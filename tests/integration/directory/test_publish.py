@@ -42,7 +42,7 @@ def assert_as_if_new(directory: Directory, folder: Path) -> None:
     """What was published step by step equals what a new host would be given."""
     shutil.rmtree(folder, ignore_errors=True)
     other = LookupsSettings(folder)
-    lookups.make_folder(other)
+    lookups.prepare_folder(other)
     publish(other, directory.read)
     assert content(directory.settings.lookups.directory) == content(folder)
 
@@ -125,7 +125,7 @@ def test_two_changes_behind_are_published_at_once_and_repeating_does_nothing(
     make.domain("example.org")
     old = tmp_path / "old"
     publish_folder = LookupsSettings(old)
-    lookups.make_folder(publish_folder)
+    lookups.prepare_folder(publish_folder)
     publish(publish_folder, directory.read)
     make.user("amy@example.org")
     make.remove("user", "amy@example.org")

@@ -1,0 +1,46 @@
+"""Files and folders with the very owner and mode that they need, whatever the umask.
+
+The command line runs with umask 077, so that nothing secret is ever readable for a moment; what servers
+are to read is opened here on purpose.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+PARENT_MODE = 0o755  # folders on the way that servers pass through
+
+
+def replace(path: Path, content: bytes, mode: int, uid: int = 0, gid: int = 0) -> None:
+    """Put content in a file's place at once, with its owner and mode."""
+    make_folder(path.parent, PARENT_MODE)
+    new = path.with_name(f".{path.name}.{os.getpid()}.new")
+    descriptor = os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            if os.geteuid() == 0:
+                os.fchown(file.fileno(), uid, gid)
+            os.fchmod(file.fileno(), mode)
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(path)
+    finally:
+        new.unlink(missing_ok=True)
+
+
+def make_folder(folder: Path, mode: int) -> bool:
+    """Make a folder, and its parents, with this very mode; one that is there keeps its own.
+
+    Whether it was made.
+    """
+    try:
+        folder.mkdir()
+    except FileExistsError:
+        return False
+    except FileNotFoundError:
+        make_folder(folder.parent, PARENT_MODE)
+        folder.mkdir()
+    folder.chmod(mode)
+    return True
