@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from postmaster.address import Address, Domain, parse_address, parse_alias_address, parse_domain
 from postmaster.directory import aliases, domains, forwards, users
-from postmaster.directory.database import Directory
+from postmaster.directory.database import Directory, open_directory
 from postmaster.settings import DirectorySettings, LookupsSettings, MailSettings, Settings, StateSettings
 
 #: A valid hash; what it was made from is of no interest here.
@@ -51,6 +53,12 @@ class Builder:
         with self.directory.change() as change:
             return users.add(change, A(where), password_hash=given.pop("password_hash", HASH), **given)
 
+    def users(self, wheres: list[str]) -> None:
+        """Many in one change."""
+        with self.directory.change() as change:
+            for where in wheres:
+                users.add(change, A(where), password_hash=HASH)
+
     def alias(self, where: str, *targets: str) -> Any:
         with self.directory.change() as change:
             return aliases.set_targets(change, A(where), [A(t) for t in targets])
@@ -69,3 +77,9 @@ class Builder:
                 return domains.remove(change, D(where))
             remove: Any = {"user": users.remove, "alias": aliases.remove, "forward": forwards.remove}[kind]
             return remove(change, A(where))
+
+
+@contextmanager
+def open_builder(settings: Settings) -> Iterator[Builder]:
+    with open_directory(settings, command="test") as directory:
+        yield Builder(directory)

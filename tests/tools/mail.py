@@ -18,11 +18,10 @@ from functools import cache
 from pathlib import Path
 
 from postmaster.directory import passwords
-from postmaster.directory.database import open_directory
 from postmaster.lab.lifecycle import LabStatus
 from postmaster.settings import Settings, load_settings
 from postmaster.setup.prove import tls_context
-from tests.tools.building import Builder
+from tests.tools.building import Builder, open_builder
 
 PASSWORD = "correct horse battery"
 PATIENCE = 30.0  # seconds that a message has to arrive
@@ -111,8 +110,8 @@ class Lab:
     @contextmanager
     def change(self) -> Iterator[Builder]:
         """Build in the lab's directory through the library."""
-        with open_directory(self.settings, command="test") as directory:
-            yield Builder(directory)
+        with open_builder(self.settings) as make:
+            yield make
 
     @contextmanager
     def smtp(self, source: str = "127.0.0.2") -> Iterator[smtplib.SMTP]:

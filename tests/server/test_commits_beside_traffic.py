@@ -1,0 +1,105 @@
+"""No recipient is refused or deferred because of our writes."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from postmaster.postfix import control, postconf
+from tests.tools import committer
+from tests.tools.mail import Lab, password_hash
+
+COMMITS = 2000
+RECIPIENTS_A_SESSION = 50
+RESTART_EVERY = 4.0  # seconds
+
+
+def proxymaps(lab: Lab) -> list[int]:
+    """The lab's proxymap processes."""
+    master = str(next(one.pid for one in lab.status.services if one.name == "smtp"))
+    found = []
+    for folder in Path("/proc").iterdir():
+        with suppress(OSError, IndexError):
+            words = (folder / "stat").read_text().replace("(", " ").replace(")", " ").split()
+            if folder.name.isdigit() and words[1] == "proxymap" and words[3] == master:
+                found.append(int(folder.name))
+    return found
+
+
+@pytest.mark.timeout(400)
+def test_every_recipient_is_taken_beside_2000_commits(
+    lab: Lab, domain: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    amy = f"amy@{domain}"
+    with lab.change() as make:
+        make.user(amy, password_hash=password_hash())
+        make.alias(f"team@{domain}", amy)
+        make.alias(f"@{domain}", amy)
+    recipients = (amy, f"amy+tag@{domain}", f"team@{domain}", f"anything@{domain}")
+    # Transactions that end without a message use up cleanup's allowance; then each would wait a second.
+    postfix = lab.settings.postfix.config_directory
+    postconf.set_values(postfix, {"in_flow_delay": "0"})
+    control.reload(postfix)
+    before = len(lab.log())
+    answers: Counter[int] = Counter()
+    restarted, started, ended = 0, 0, None
+    next_restart = time.monotonic() + RESTART_EVERY
+    work = None
+    try:
+        # At least one whole session before the first commit, and one after the last.
+        while ended is None or sum(answers.values()) < max(1000, ended + RECIPIENTS_A_SESSION):
+            with lab.smtp() as client:
+                for number in range(RECIPIENTS_A_SESSION):
+                    client.rset()
+                    client.mail("stranger@outside.test")
+                    code, text = client.rcpt(recipients[number % len(recipients)])
+                    answers[code] += 1
+                    assert code == 250, text
+            if work is None:
+                started = sum(answers.values())
+                work = subprocess.Popen(
+                    [sys.executable, committer.__file__, str(lab.status.settings_file), domain, str(COMMITS)],
+                    stdout=subprocess.PIPE,
+                    text=True,
+                    env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+                )
+            if ended is None and work.poll() is not None:
+                assert work.returncode == 0
+                ended = sum(answers.values())
+            if ended is None and time.monotonic() > next_restart:
+                for pid in proxymaps(lab):
+                    with suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGTERM)
+                        restarted += 1
+                next_restart = time.monotonic() + RESTART_EVERY
+        assert work is not None
+        assert work.stdout is not None
+        assert work.stdout.read().split()[-1] == str(COMMITS)
+    finally:
+        if work is not None:
+            work.kill()
+            work.wait()
+            if work.stdout is not None:
+                work.stdout.close()
+    assert set(answers) == {250}
+    assert started >= RECIPIENTS_A_SESSION
+    assert restarted > 0
+    deaths = re.findall(
+        r"process \S*/proxymap pid (\d+) (killed by signal \d+|exit status \d+)", lab.log()[before:]
+    )
+    ours = sum(1 for _, how in deaths if how == f"killed by signal {signal.SIGTERM.value}")
+    with capsys.disabled():
+        print(
+            f"\n{COMMITS} commits beside {answers[250]} recipients, each answered 250; proxymap died "
+            f"{len(deaths)} times: {ours} ended by the test, {len(deaths) - ours} of itself"
+        )
+    lab.postmaster("setup", "check")

@@ -1,0 +1,277 @@
+"""A change that is killed at any of its writes is done or not done, and the servers never notice."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import pytest
+
+from postmaster.directory.migrate import initialise
+from postmaster.settings import Settings, as_toml
+from tests.tools import killable
+from tests.tools.as_user import command
+from tests.tools.building import HASH, open_builder, settings_under
+
+BULK = 500
+SOURCE = Path(killable.__file__).with_name("killed_at_write.c")
+
+#: A server's reader: one handle for good, as proxymap and the auth worker have, asked again and again.
+#: For each line that it is given: a look-up by the old handle, one by a new one, and how it went meanwhile.
+_READER = """
+path, query = sys.argv[1:3]
+handle = sqlite3.connect(path, timeout=0, isolation_level=None)
+asked, locked, other = 0, 0, ""
+os.set_blocking(0, False)
+while True:
+    try:
+        answer = handle.execute(query).fetchone()
+        assert answer is not None
+        asked += 1
+    except Exception as error:
+        if "locked" in str(error):
+            locked += 1
+        else:
+            other = repr(error)
+    line = sys.stdin.buffer.raw.read(1)
+    if line == b"":
+        break
+    if line:
+        try:
+            kept = handle.execute(query).fetchone()
+            fresh = sqlite3.connect(path, timeout=1).execute(query).fetchone()
+            now = "" if kept == fresh != None else repr((kept, fresh))
+        except Exception as error:
+            now = repr(error)
+        print(json.dumps({"asked": asked, "locked": locked, "other": other, "now": now}), flush=True)
+    time.sleep(0.001)
+"""
+
+
+class Helper:
+    """A program that answers a line with a line."""
+
+    def __init__(self, argv: list[str], **given: Any) -> None:
+        self._process = subprocess.Popen(
+            argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1, **given
+        )
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._to: IO[str] = self._process.stdin
+        self._from: IO[str] = self._process.stdout
+
+    def ask(self, text: str = "") -> Any:
+        self._to.write(text if text else ".")
+        self._to.flush()
+        return json.loads(self._from.readline())
+
+    def end(self) -> None:
+        self._to.close()
+        self._from.close()
+        self._process.wait(30)
+
+
+@dataclass
+class Scene:
+    settings: Settings
+    worker: Helper
+    readers: dict[str, Helper]
+    kills: int = 0
+
+    def attempt(self, n: int, **task: Any) -> int:
+        """Run a change that ends at its n-th write; its exit status."""
+        status = int(self.worker.ask(json.dumps({"n": n, **task}) + "\n"))
+        self.kills += status < 0
+        return status
+
+    def check(self) -> None:
+        """After a kill: the servers answer; the next command publishes the rest; the truth is whole."""
+        for user, reader in self.readers.items():
+            told = reader.ask()
+            assert told["now"] == "", user
+            assert told["other"] == "", user
+        assert self.attempt(0, command=["publish"]) == 0
+        with closing(sqlite3.connect(self.truth)) as connection:
+            assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+            assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
+            newest = connection.execute("SELECT max(id) FROM journal").fetchone()
+            expected = connection.execute(
+                "SELECT a.local_part || '@' || d.name, c.password FROM account c"
+                " JOIN address a ON a.id = c.id JOIN domain d ON d.id = a.domain_id ORDER BY 1"
+            ).fetchall()
+            # An entry of the journal and its rows come together or not at all.
+            empty = "SELECT count(*) FROM journal WHERE id NOT IN (SELECT entry_id FROM journal_row)"
+            assert connection.execute(empty).fetchone() == (0,)
+        lookups = self.settings.lookups.directory
+        with closing(sqlite3.connect(f"file:{lookups}/dovecot.db?mode=ro", uri=True)) as connection:
+            assert connection.execute("SELECT entry FROM published").fetchone() == newest
+            assert connection.execute("SELECT login, password FROM account ORDER BY 1").fetchall() == expected
+        with closing(sqlite3.connect(f"file:{lookups}/postfix.db?mode=ro", uri=True)) as connection:
+            assert connection.execute("SELECT entry FROM published").fetchone() == newest
+            found = connection.execute("SELECT address FROM virtual_mailbox ORDER BY 1").fetchall()
+            assert found == [(login,) for login, _ in expected]
+
+    @property
+    def truth(self) -> Path:
+        return Path(self.settings.directory.url.removeprefix("sqlite:///"))
+
+    def value(self, query: str) -> Any:
+        with closing(sqlite3.connect(self.truth)) as connection:
+            row = connection.execute(query).fetchone()
+        return None if row is None else row[0]
+
+
+@pytest.fixture(scope="module")
+def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    library = tmp_path_factory.mktemp("shim") / "killed_at_write.so"
+    subprocess.run(["gcc", "-O1", "-Wall", "-shared", "-fPIC", "-o", library, SOURCE, "-ldl"], check=True)
+    return library
+
+
+@pytest.fixture
+def scene(place: Callable[[], Path], shim: Path) -> Iterator[Scene]:
+    folder = place()
+    settings = settings_under(folder)
+    initialise(settings)
+    with open_builder(settings) as make:
+        make.domain("kill.test")
+        make.user("base@kill.test")
+    file = folder / "postmaster.toml"
+    file.write_text(as_toml(settings))
+    worker = Helper(
+        [sys.executable, killable.__file__, str(file)],
+        env={**os.environ, "LD_PRELOAD": str(shim), "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    queries = {
+        "postfix": "SELECT address FROM virtual_mailbox WHERE local_part = 'base' AND domain = 'kill.test'",
+        "dovecot": "SELECT password FROM passdb WHERE login = 'base@kill.test' AND service = 'imap'",
+    }
+    readers = {
+        user: Helper(command(user, _READER, str(settings.lookups.directory / f"{user}.db"), query))
+        for user, query in queries.items()
+    }
+    made = Scene(settings, worker, readers)
+    try:
+        yield made
+        told = {user: reader.ask() for user, reader in readers.items()}
+    finally:
+        for helper in (worker, *readers.values()):
+            helper.end()
+    asked = ", ".join(f"{user} asked {t['asked']} times ({t['locked']} locks)" for user, t in told.items())
+    print(f"killed {made.kills} times, at every write; {asked}")
+
+
+Task = dict[str, Any]
+
+
+def until_done(scene: Scene, task: Callable[[int], Task], after: Callable[[int, int], None]) -> None:
+    """Kill at the first write, the second, … until the change completes."""
+    for n in range(1, 5000):
+        status = scene.attempt(n, **task(n))
+        scene.check()
+        after(n, status)
+        if status == 0:
+            assert n > 5
+            return
+        assert status == -9
+    raise AssertionError("it never completed")
+
+
+@pytest.mark.timeout(300)
+def test_user_add(scene: Scene) -> None:
+    known = {"base@kill.test"}
+
+    def after(n: int, status: int) -> None:
+        new = f"amy{n}@kill.test"
+        there = scene.value(f"SELECT 1 FROM address WHERE local_part = 'amy{n}'") is not None
+        assert there or status != 0
+        if there:
+            known.add(new)
+        assert scene.value("SELECT count(*) FROM account") == len(known)
+
+    until_done(
+        scene,
+        lambda n: {"command": ["user", "add", f"amy{n}@kill.test", "--hash-stdin"], "stdin": HASH},
+        after,
+    )
+
+
+@pytest.mark.timeout(300)
+def test_user_password(scene: Scene) -> None:
+    before = HASH
+
+    def after(n: int, status: int) -> None:
+        nonlocal before
+        now = scene.value("SELECT password FROM account")
+        assert now == new(n) or (now == before and status != 0)
+        before = now
+
+    def new(n: int) -> str:
+        return "{BLF-CRYPT}$2y$05$" + f"{n:053d}"
+
+    until_done(
+        scene,
+        lambda n: {"command": ["user", "password", "base@kill.test", "--hash-stdin"], "stdin": new(n)},
+        after,
+    )
+
+
+@pytest.mark.timeout(300)
+def test_user_remove(scene: Scene) -> None:
+    with open_builder(scene.settings) as make:
+        make.user("carl@kill.test")
+        make.alias("team@kill.test", "carl@kill.test", "base@kill.test")
+
+    def after(n: int, status: int) -> None:
+        there = scene.value("SELECT 1 FROM address WHERE local_part = 'carl'") is not None
+        targets = scene.value("SELECT count(*) FROM target WHERE domain = 'kill.test'")
+        assert targets == 1 + there
+        assert not (there and status == 0)
+        if not there and status != 0:  # it was committed; once more from the start
+            with open_builder(scene.settings) as make:
+                make.user("carl@kill.test")
+                make.alias("team@kill.test", "carl@kill.test", "base@kill.test")
+
+    until_done(scene, lambda n: {"command": ["user", "remove", "carl@kill.test", "--yes"]}, after)
+
+
+@pytest.mark.timeout(600)
+def test_a_bulk_change_of_500_rows(scene: Scene) -> None:
+    with open_builder(scene.settings) as make:
+        make.users([f"bulk{number}@kill.test" for number in range(BULK)])
+    before = ""
+
+    def after(n: int, status: int) -> None:
+        nonlocal before
+        names = scene.value("SELECT group_concat(DISTINCT name) FROM account WHERE id > 2")
+        assert names in (f"name {n}", before)  # all of them or none
+        assert names == f"name {n}" or status != 0
+        before = names
+
+    until_done(scene, lambda n: {"bulk": [0, BULK, f"name {n}"]}, after)
+
+
+def test_20_user_add_at_once(scene: Scene, tmp_path: Path) -> None:
+    file = scene.settings.lookups.directory.parent / "postmaster.toml"
+    start = [sys.executable, "-m", "postmaster", "--config", str(file), "user", "add"]
+    running = [
+        subprocess.Popen(
+            [*start, f"amy{number}@kill.test", "--generate"],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for number in range(20)
+    ]
+    said = [process.communicate(timeout=100)[1] for process in running]
+    assert [process.returncode for process in running] == [0] * 20, said
+    scene.check()
+    assert scene.value("SELECT count(*) FROM account") == 21

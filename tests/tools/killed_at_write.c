@@ -1,0 +1,42 @@
+/*
+ * Ends the process at its n-th change to a file: preloaded, then armed with n by the program itself.
+ * What is counted: write(2) in all its forms, and what else makes a change last or visible.
+ */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+static long left;
+
+void arm(long n) { left = n; }
+
+static void count(void)
+{
+    if (left > 0 && --left == 0)
+        kill(getpid(), SIGKILL);
+}
+
+#define WRAP(type, name, parameters, arguments)                  \
+    type name parameters                                         \
+    {                                                            \
+        static type(*real) parameters;                           \
+        if (!real)                                               \
+            real = (type(*) parameters) dlsym(RTLD_NEXT, #name); \
+        count();                                                 \
+        return real arguments;                                   \
+    }
+
+WRAP(ssize_t, write, (int fd, const void *from, size_t size), (fd, from, size))
+WRAP(ssize_t, pwrite, (int fd, const void *from, size_t size, off_t at), (fd, from, size, at))
+WRAP(ssize_t, pwrite64, (int fd, const void *from, size_t size, off64_t at), (fd, from, size, at))
+WRAP(ssize_t, writev, (int fd, const struct iovec *from, int parts), (fd, from, parts))
+WRAP(int, ftruncate, (int fd, off_t size), (fd, size))
+WRAP(int, ftruncate64, (int fd, off64_t size), (fd, size))
+WRAP(int, fsync, (int fd), (fd))
+WRAP(int, fdatasync, (int fd), (fd))
+WRAP(int, unlink, (const char *path), (path))
+WRAP(int, rename, (const char *from, const char *to), (from, to))
