@@ -127,10 +127,12 @@ def stream(argv: Sequence[str], *, hint: str | None = None) -> Iterator[Iterator
             list(argv), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=complaints
         )
     except FileNotFoundError:
+        complaints.close()
         raise ProcessError(
             f"the program {argv[0]} is not installed", hint=hint or "install the package that provides it"
         ) from None
     except PermissionError:
+        complaints.close()
         raise ProcessError(f"the program {argv[0]} may not be run by this user", hint=hint) from None
     assert child.stdout is not None
     finished = False

@@ -146,7 +146,7 @@ def as_toml(settings: Settings) -> str:
 
     def value(item: Any) -> str:
         if isinstance(item, Path | str):
-            return json.dumps(str(item))
+            return json.dumps(str(item), ensure_ascii=False).replace("\x7f", "\\u007f")
         if isinstance(item, tuple):
             return "[" + ", ".join(value(one) for one in item) + "]"
         return json.dumps(item)

@@ -133,7 +133,14 @@ def _write_array(output: TextIO, rows: Iterable[Row]) -> None:
 def _write_csv(output: TextIO, columns: Sequence[Column], rows: Iterable[Row]) -> None:
     import csv
 
-    writer = csv.writer(output, lineterminator="\n")
+    class Lines:
+        """Ends lines as Unix does; the writer is told of `\\r\\n`, so that it quotes either character."""
+
+        @staticmethod
+        def write(text: str) -> int:
+            return output.write(text.removesuffix("\r\n") + "\n")
+
+    writer = csv.writer(Lines, lineterminator="\r\n")
     keys: Sequence[str] = [column.key for column in columns]
     headed = False
     for row in rows:

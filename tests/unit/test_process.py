@@ -1,0 +1,88 @@
+"""Starting programs: what they said, how they ended, and what must not be seen."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from postmaster import process
+from postmaster.errors import ProcessError
+
+PYTHON = sys.executable
+
+
+def test_output_and_input_are_text_and_nothing_is_lost() -> None:
+    program = "import sys; d = sys.stdin.buffer.read(); sys.stdout.buffer.write(d + b'\\xff')"
+    done = process.run([PYTHON, "-c", program], stdin="Grüße")
+    assert done.stdout == "Grüße\udcff"
+    assert done.status == 0
+
+
+def test_a_failure_says_how_it_ended_and_what_it_said_last() -> None:
+    program = "import sys; print('\\n'.join(map(str, range(20))), file=sys.stderr); sys.exit(3)"
+    with pytest.raises(ProcessError) as caught:
+        process.run([PYTHON, "-c", program], hint="look at it")
+    assert "failed with exit status 3: 15; 16; 17; 18; 19" in caught.value.message
+    assert caught.value.hint == "look at it"
+    assert process.run([PYTHON, "-c", program], expect=(3,)).status == 3
+    assert process.run([PYTHON, "-c", program], expect=None).status == 3
+
+
+def test_a_signal_a_missing_program_and_a_slow_one() -> None:
+    with pytest.raises(ProcessError, match="signal 9"):
+        process.run([PYTHON, "-c", "import os; os.kill(os.getpid(), 9)"])
+    with pytest.raises(ProcessError, match="not installed"):
+        process.run(["no-such-program"])
+    with pytest.raises(ProcessError, match=r"did not finish within 0\.2 s"):
+        process.run([PYTHON, "-c", "import time; time.sleep(60)"], timeout=0.2)
+
+
+def test_a_file_that_is_no_program_may_not_be_run(tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("no program")
+    with pytest.raises(ProcessError, match="may not be run"):
+        process.run([str(tmp_path / "data")])
+
+
+def test_secrets_are_masked_in_traces_and_errors(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+    monkeypatch.setattr(process, "observers", [lambda command, outcome: seen.append(f"{command} {outcome}")])
+    program = "import sys; print('wrong: hunter22', file=sys.stderr); sys.exit(1)"
+    with pytest.raises(ProcessError) as caught:
+        process.run([PYTHON, "-c", program, "hunter22"], secrets=["hunter22", ""])
+    assert "hunter22" not in caught.value.message
+    assert "********" in caught.value.message
+    assert seen
+    assert not any("hunter22" in line for line in seen)
+
+
+def test_lines_stream_and_leaving_early_ends_the_program() -> None:
+    endless = "import itertools\nfor n in itertools.count(): print(n)"
+    with process.stream([PYTHON, "-c", endless]) as lines:
+        assert [int(next(lines)) for _ in range(3)] == [0, 1, 2]
+
+
+def test_a_stream_that_fails_says_so_at_its_end() -> None:
+    program = "import sys; print('one'); print('broken', file=sys.stderr); sys.exit(2)"
+    got: list[bytes] = []
+
+    def read_all() -> None:
+        with process.stream([PYTHON, "-c", program]) as lines:
+            got.extend(lines)
+
+    with pytest.raises(ProcessError, match="broken"):
+        read_all()
+    assert got == [b"one\n"]
+    with pytest.raises(ProcessError, match="not installed"), process.stream(["no-such-program"]):
+        pass
+
+
+def test_a_daemon_leaves_its_starter_at_once_with_the_usual_umask() -> None:
+    process.start_daemon([PYTHON, "-c", "import os, sys; sys.exit(os.umask(0) != 0o022)"])
+    with pytest.raises(ProcessError, match="cannot bind"):
+        process.start_daemon([PYTHON, "-c", "import sys; sys.exit('cannot bind')"])
+    with pytest.raises(ProcessError, match="not installed"):
+        process.start_daemon(["no-such-program"])
+    with pytest.raises(ProcessError, match="did not finish"):
+        process.start_daemon([PYTHON, "-c", "import time; time.sleep(60)"], timeout=0.2)
