@@ -14,6 +14,7 @@ from pathlib import Path
 from postmaster.errors import ServerError
 from postmaster.process import run
 
+SEPARATORS = ", \t\r\n"  # CHARS_COMMA_SP
 HINT = "install the Debian packages postfix and postfix-sqlite"
 
 
@@ -103,8 +104,19 @@ def remove_service(config_directory: Path, key: str) -> None:
 
 
 def split_list(text: str) -> list[str]:
-    """A list value as its items. `{ … }` stays one item (postconf(5), comma or white space)."""
-    return re.findall(r"\{[^}]*\}|[^\s,]+", text)
+    """A list value as its items: at commas and white space, but not inside braces (`mystrtok.c`)."""
+    items, depth, begun = [], 0, None
+    for at, character in enumerate(text):
+        depth = max(0, depth + (character == "{") - (character == "}"))
+        if character in SEPARATORS and not depth:
+            if begun is not None:
+                items.append(text[begun:at])
+            begun = None
+        elif begun is None:
+            begun = at
+    if begun is not None:
+        items.append(text[begun:])
+    return items
 
 
 def _pair(line: str) -> tuple[str, str]:

@@ -1,0 +1,160 @@
+"""The very queries that Postfix and Dovecot run, with keys from outside, against published files."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from postmaster.dovecot.configuration import Wish, files
+from postmaster.postfix import maps
+from postmaster.settings import ServerSettings, Settings
+from tests.tools.building import Builder
+
+HOSTILE = st.text(
+    st.sampled_from("amy+'\"\\%;-@./()*_ |&é\x01\x1b\x7f[]{}$#0ABCD\u202e"), max_size=40
+) | st.sampled_from(
+    [
+        "' OR '1'='1",
+        "amy@example.org' UNION SELECT password FROM account --",
+        "'; DROP TABLE address; --",
+        "%s%u%d",
+        "%%",
+        "amy@example.org\\'",
+        "[red]amy[/red]@example.org",
+        "\x1b[2J@example.org",
+    ]
+)
+
+
+def expand(query: str, key: str) -> str | None:
+    """What dict_sqlite makes of a query and a key (db_common.c): None where it asks nothing."""
+    local, at, domain = key.rpartition("@")
+    if not at:
+        local, domain = key, ""
+    parts = {"s": key, "u": local if at else key, "d": domain}
+    if ("%d" in query and not domain) or ("%u" in query and at and not local):
+        return None
+    return re.sub(r"%([sud])", lambda m: parts[m[1]].replace("'", "''"), query)
+
+
+@pytest.fixture
+def house(make: Builder) -> Builder:
+    make.domain("example.org")
+    make.domain("example.net", "example.org")
+    for name in ("amy", "bob", "o'neil"):
+        make.user(f"{name}@example.org")
+    make.alias("team@example.org", "amy@example.org", "x@elsewhere.test")
+    make.alias("@example.org", "amy@example.org")
+    make.switch("bob@example.org", receive=False)
+    return make
+
+
+def queries() -> list[tuple[str, str, str]]:
+    """(file, name, query with a harmless key) of everything that a server asks."""
+    found = [("postfix", one.name, str(expand(one.query, "amy+tag@example.org"))) for one in maps.MAPS]
+    found += [
+        ("postfix", one.name + " catch-all", query)
+        for one in maps.MAPS
+        if (query := expand(one.query, "@example.org")) is not None
+    ]
+    wish = Wish(
+        version=(2, 3),
+        config=Path("/etc/dovecot/dovecot.conf"),
+        database=Path("/l/dovecot.db"),
+        queue_directory=Path("/spool"),
+        server=ServerSettings(),
+        mail_root=Path("/mail"),
+        mail_user="mail",
+        mail_group="mail",
+        mail_uid=8,
+        certificate=Path("/c"),
+        key=Path("/k"),
+        postmaster="",
+        hostname="",
+    )
+    for version in ((2, 3), (2, 4)):
+        text = "".join(files(replace(wish, version=version)).values())
+        for line in re.findall(r"^\s*(?:\w*query) = (SELECT .*)$", text, re.M):
+            query = re.sub(r"%\{user \| lower\}|%u", "amy@example.org", line)
+            query = re.sub(r"%\{protocol\}|%s", "imap", query)
+            found.append(("dovecot", f"dovecot {version[1]}", query))
+    return found
+
+
+def test_every_query_of_the_servers_is_here() -> None:
+    assert len(queries()) >= 8 + 1 + 6
+
+
+@pytest.mark.parametrize(("file", "name", "query"), queries())
+def test_no_query_of_a_server_scans(
+    house: Builder, settings: Settings, file: str, name: str, query: str
+) -> None:
+    with closing(sqlite3.connect(settings.lookups.directory / f"{file}.db")) as connection:
+        connection.execute(query).fetchall()
+        plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {query}")]
+    assert plan
+    # A constant row is no scan of a table.
+    assert [step for step in plan if step.startswith("SCAN") and "CONSTANT ROW" not in step] == []
+
+
+@given(HOSTILE)
+@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_hostile_key_is_a_key_and_nothing_more(house: Builder, settings: Settings, key: str) -> None:
+    known = {"amy", "bob", "o'neil", "team"}
+    key = key.lower()  # dict_sqlite folds keys
+    with closing(sqlite3.connect(settings.lookups.directory / "postfix.db")) as connection:
+        for one in maps.MAPS:
+            query = expand(one.query, key)
+            if query is None or "\0" in query:
+                continue
+            rows = connection.execute(query).fetchall()
+            local, at, domain = key.rpartition("@")
+            if domain not in ("example.org", "example.net") or (at and not local):
+                assert rows == [] or (one is maps.CATCH_ALLS and key == "@example.org")
+            elif one in (maps.MAILBOXES, maps.CLOSED_RECIPIENTS, maps.SENDER_OWNERS):
+                assert rows == [] or local in known
+            elif one is maps.ALIASES:
+                assert rows == [] or local.split("+", 1)[0] in known
+
+
+Answer = Callable[[maps.Map, str], list[Any]]
+
+
+@pytest.fixture
+def answer(settings: Settings) -> Answer:
+    def ask(one: maps.Map, key: str) -> list[Any]:
+        query = expand(one.query, key)
+        if query is None:
+            return []
+        with closing(sqlite3.connect(settings.lookups.directory / "postfix.db")) as connection:
+            return [row[0] for row in connection.execute(query)]
+
+    return ask
+
+
+def test_extensions_go_along_to_targets_here_alone(house: Builder, answer: Answer) -> None:
+    assert answer(maps.ALIASES, "team+a+b@example.org") == ["amy+a+b@example.org", "x@elsewhere.test"]
+    assert answer(maps.ALIASES, "team@example.org") == ["amy@example.org", "x@elsewhere.test"]
+    assert answer(maps.ALIASES, "team+@example.net") == ["team+@example.org"]
+    assert answer(maps.ALIASES, "+team@example.org") == []
+
+
+def test_a_quote_in_a_name_is_found(house: Builder, answer: Answer) -> None:
+    assert answer(maps.MAILBOXES, "o'neil@example.org") == ["o'neil@example.org"]
+    assert answer(maps.ALIASES, "o'neil+tag@example.org") == ["o'neil+tag@example.org"]
+
+
+def test_a_catch_all_answers_for_the_domain_key_alone(house: Builder, answer: Answer) -> None:
+    assert answer(maps.CATCH_ALLS, "@example.org") == ["amy@example.org"]
+    assert answer(maps.CATCH_ALLS, "bob@example.org") == []
+    assert answer(maps.CATCH_ALLS, "@example.net") == []
