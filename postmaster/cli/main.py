@@ -93,8 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except PostmasterError as error:
         if debug:
             raise
-        # The caret under a filter's mistake needs its lines; every other message is one line.
-        text = error.message if error.code == "invalid_filter" else _one_line(error.message)
+        text = _one_line(error.message)
         return _fail(given, error.code, text, error.hint, _status(given, error.exit_status))
     except BrokenPipeError:
         # The reader has seen enough (`| head`). Python would complain once more when it flushes.
@@ -121,8 +120,9 @@ def _fail(arguments: list[str], code: str, message: str, hint: str | None, statu
     else:
         from postmaster.render.escape import printable
 
-        lines = [printable(line) for line in message.split("\n")]
-        print("postmaster: " + "\n".join(lines) + (f" ({printable(hint)})" if hint else ""), file=sys.stderr)
+        print(
+            f"postmaster: {printable(message)}" + (f" ({printable(hint)})" if hint else ""), file=sys.stderr
+        )
     return status
 
 

@@ -155,17 +155,6 @@ def side_files(path: Path) -> tuple[Path, Path]:
     return path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm")
 
 
-def missing_side_files(settings: Settings) -> tuple[Path, ...]:
-    """Side files that some other program took away: the servers' next open would fail."""
-    return tuple(
-        side
-        for file in FILES
-        if file.path(settings.lookups).exists()
-        for side in side_files(file.path(settings.lookups))
-        if not side.exists()
-    )
-
-
 @contextmanager
 def writing(file: LookupFile, settings: LookupsSettings) -> Iterator[sqlite3.Connection]:
     """One transaction on a look-up file, which is made or mended first. Raises DirectoryError."""

@@ -98,11 +98,6 @@ def set_service(config_directory: Path, service: Service) -> None:
     run(["postconf", "-c", str(config_directory), "-M", f"{service.key} = {entry}"], hint=HINT)
 
 
-def remove_service(config_directory: Path, key: str) -> None:
-    """Take an entry out of master.cf."""
-    run(["postconf", "-c", str(config_directory), "-MX", key], hint=HINT)
-
-
 def split_list(text: str) -> list[str]:
     """A list value as its items: at commas and white space, but not inside braces (`mystrtok.c`)."""
     items, depth, begun = [], 0, None

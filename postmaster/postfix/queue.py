@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,6 @@ class Listing:
     """A running listing: what could not be read is counted here."""
 
     unreadable: int = 0
-    problems: list[str] = field(default_factory=list)
 
 
 def entries(config_directory: Path, listing: Listing) -> Iterator[dict[str, Any]]:

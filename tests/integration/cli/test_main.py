@@ -1,0 +1,247 @@
+"""The root: help, errors, exit statuses, completion, a closed pipe, what is loaded."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+import postmaster
+from postmaster.cli import state
+from postmaster.cli.main import COMMANDS, app
+
+from .conftest import Cli
+
+DOCS = Path(postmaster.__file__).parent.parent / "docs"
+
+
+def commands() -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Every command by its words."""
+    root = typer.main.get_command(app)
+    for name in COMMANDS:
+        command = root.commands[name]  # type: ignore[attr-defined]
+        if hasattr(command, "commands"):
+            for word, inner in command.commands.items():
+                yield (name, word), inner
+        else:
+            yield (name,), command
+
+
+ALL = [words for words, _ in commands()]
+
+
+def test_the_commands_are_those_of_the_documentation() -> None:
+    text = (DOCS / "commands.md").read_text()
+    for words in ALL:
+        assert f"postmaster {' '.join(words)}" in text, words
+
+
+@pytest.mark.parametrize("words", ALL, ids=" ".join)
+def test_every_command_has_help_with_an_example_and_every_option_a_text(
+    bare: Cli, words: tuple[str, ...]
+) -> None:
+    shown = bare(*words, "--help").out
+    assert re.search(r"Examples?:", shown)
+    assert f"postmaster {' '.join(words)}" in " ".join(shown.split())
+    (command,) = [command for each, command in commands() if each == words]
+    assert command.help
+    for parameter in command.params:
+        assert getattr(parameter, "help", None), parameter.name
+
+
+def run(*arguments: str, **given: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "postmaster", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        **given,
+    )
+
+
+def test_version_and_help() -> None:
+    assert run("--version").stdout == f"postmaster {postmaster.__version__}\n"
+    shown = run("--help").stdout
+    assert all(re.search(rf"^  {name} ", shown, re.M) for name in COMMANDS)
+    nothing = run()
+    assert nothing.returncode == 2
+    assert "Usage:" in nothing.stderr
+
+
+_LOADED = """
+import json, os, sys
+os.environ["TERM"] = "dumb"
+from postmaster.cli.main import main
+sys.stdout = open(os.devnull, "w")
+status = main(sys.argv[1:])
+print(json.dumps([status, sorted(sys.modules)]), file=sys.stderr)
+"""
+
+
+def loaded(*arguments: str) -> tuple[int, set[str]]:
+    """(exit status, the modules that a command loaded)."""
+    done = subprocess.run(
+        [sys.executable, "-c", _LOADED, *arguments], capture_output=True, text=True, timeout=60, check=True
+    )
+    status, modules = json.loads(done.stderr.splitlines()[-1])
+    return status, set(modules)
+
+
+HEAVY = {"sqlalchemy", "alembic", "passlib", "argon2", "cryptography", "rich", "idna"}
+
+
+def test_version_loads_nothing_heavy() -> None:
+    status, modules = loaded("--version")
+    assert status == 0
+    assert modules & HEAVY == set()
+
+
+def test_root_help_loads_no_command() -> None:
+    status, modules = loaded("--help")
+    assert status == 0
+    assert modules & HEAVY == set()
+    own = {name for name in modules if name.startswith("postmaster.cli.")}
+    assert own == {"postmaster.cli.main", "postmaster.cli.lazy", "postmaster.cli.state"}
+
+
+@pytest.mark.parametrize("form", ["table", "json", "csv"])
+def test_queue_list_loads_no_database_and_draws_without_rich(bare: Cli, form: str) -> None:
+    _, modules = loaded("--config", str(bare.file), "queue", "list", "-o", form)
+    assert "postmaster.queue.message" in modules
+    assert modules & HEAVY == set()
+
+
+def test_alembic_is_loaded_by_init_alone(cli: Cli) -> None:
+    _, modules = loaded("--config", str(cli.file), "domain", "list")
+    assert "sqlalchemy" in modules
+    assert modules & {"alembic", "passlib", "argon2", "cryptography", "rich"} == set()
+
+
+def test_completion_of_commands_addresses_and_domains(house: Cli) -> None:
+    def complete(words: str) -> list[str]:
+        environment = {
+            **os.environ,
+            "POSTMASTER_CONFIG": str(house.file),
+            "_POSTMASTER_COMPLETE": "complete_bash",
+            "COMP_WORDS": words,
+            "COMP_CWORD": str(len(words.split(" ")) - 1),
+        }
+        done = subprocess.run(
+            [Path(sys.executable).with_name("postmaster")],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            env=environment,
+            check=False,
+        )
+        assert done.stderr == ""
+        return done.stdout.split()
+
+    assert set(complete("postmaster ")) >= set(COMMANDS)
+    assert complete("postmaster dom") == ["domain"]
+    assert set(complete("postmaster user ")) >= {"add", "list", "show", "password", "set", "remove"}
+    assert complete("postmaster user show a") == ["amy@example.org"]
+    assert complete("postmaster user show ") == ["amy@example.org", "bob@example.org"]
+    assert complete("postmaster alias show ") == ["@example.org", "team@example.org"]
+    assert complete("postmaster forward show ") == ["bob@example.org"]
+    assert "example.org" in complete("postmaster domain show ex")
+    assert complete("postmaster health check qu") == ["queue"]
+
+
+def test_a_closed_pipe_is_quiet(house: Cli) -> None:
+    for form in ("table", "json", "jsonl", "csv"):
+        command = (
+            f"{sys.executable} -m postmaster --config {house.file} user list -o {form} | head -c 1 >/dev/null"
+        )
+        done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=60, check=True)
+        assert done.stderr == ""
+
+
+def test_json_is_asked_for_in_any_spelling(house: Cli) -> None:
+    for spelling in (("-o", "json"), ("-ojson",), ("--output", "jsonl"), ("--output=json",)):
+        assert house("user", "show", "nobody@example.org", *spelling, expect=1).error["code"] == "not_found"
+    assert house("user", "show", *("-o", "json"), expect=2).error["code"] == "usage"
+
+
+def test_debug_shows_the_traceback_and_each_program(bare: Cli) -> None:
+    done = run("--config", str(bare.file), "--debug", "user", "list")
+    assert "Traceback" in done.stderr
+    assert "DirectoryError" in done.stderr
+    plain = run("--config", str(bare.file), "user", "list")
+    assert "Traceback" not in plain.stderr
+
+
+def test_a_mistake_of_ours_is_one_line_too(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any) -> None:
+        raise RuntimeError("a\nmistake")
+
+    monkeypatch.setattr(state.State, "directory", broken)
+    told = cli("user", "list", expect=1)
+    assert told.err == (
+        "postmaster: unexpected RuntimeError: a mistake (run it with --debug and report what it shows)\n"
+    )
+
+
+def test_an_interruption(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(state.State, "directory", interrupted)
+    assert cli("user", "list", expect=130).err == "interrupted\n"
+
+
+def test_settings_that_do_not_fit_are_wrong_usage(tmp_path: Path) -> None:
+    file = tmp_path / "bad.toml"
+    file.write_text("[mail]\nroot = 5\n")
+    done = run("--config", str(file), "user", "list")
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert run("--config", str(tmp_path / "none"), "user", "list").returncode == 2
+    health = run("--config", str(file), "health", "check")
+    assert health.returncode == 3  # for monitoring, 2 would be critical
+    assert run("health", "check", "nonsense").returncode == 3
+    assert run("health", "chek").returncode == 3
+
+
+def on_a_terminal(arguments: list[str], typed: str) -> tuple[int, str]:
+    """Run the command on a terminal and type; (exit status, the screen)."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execv(sys.executable, [sys.executable, "-m", "postmaster", *arguments])
+    os.write(terminal, typed.encode())
+    screen = b""
+    try:
+        while data := os.read(terminal, 4096):
+            screen += data
+    except OSError:
+        pass
+    os.close(terminal)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), screen.decode()
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_questions_on_a_terminal(house: Cli) -> None:
+    config = ["--config", str(house.file)]
+    status, screen = on_a_terminal([*config, "user", "remove", "bob@example.org"], "n\n")
+    assert status == 130
+    assert "Remove the user bob@example.org?" in screen
+    house("user", "show", "bob@example.org")
+    status, _ = on_a_terminal([*config, "user", "remove", "bob@example.org"], "y\n")
+    assert status == 0
+    house("user", "show", "bob@example.org", expect=1)
+    secret = "a good password"
+    status, screen = on_a_terminal([*config, "user", "password", "amy@example.org"], f"{secret}\n{secret}\n")
+    assert status == 0
+    assert "ARGON2ID" in screen
+    status, screen = on_a_terminal([*config, "user", "list"], "")
+    assert "\x1b[1m" in screen  # a bold heading: rich drew it
