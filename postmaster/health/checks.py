@@ -6,7 +6,6 @@ import os
 import socket
 import ssl
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 
 from postmaster.health.finding import Check, Finding, Severity
@@ -65,7 +64,7 @@ def _first_bytes(address: str, port: int, tls: bool, timeout: float) -> bytes:
 def queue(settings: Settings) -> list[Finding]:
     """How many messages wait, and how long the oldest has been waiting."""
     from postmaster.postfix.queue import Listing
-    from postmaster.queue.message import read
+    from postmaster.queue.read import messages as read
 
     listing, count, oldest, oldest_reason = Listing(), 0, None, None
     for message in read(settings.postfix, listing):
@@ -82,7 +81,7 @@ def queue(settings: Settings) -> list[Finding]:
         Finding("queue", "size", size, f"{count} messages", remedy if size else None),
     ]
     if oldest is not None:
-        hours = (datetime.now(UTC) - oldest).total_seconds() / 3600
+        hours = (time.time() - oldest) / 3600
         age = _above(hours, limits.queue_age_warning, limits.queue_age_critical)
         why = f": {oldest_reason}" if oldest_reason else ""
         found.append(Finding("queue", "oldest", age, f"{hours:.1f} h old{why}", remedy if age else None))

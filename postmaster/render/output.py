@@ -87,6 +87,11 @@ def plain(value: Any) -> Any:
     return str(value)
 
 
+def moment(seconds: int) -> datetime:
+    """A time in seconds since the epoch, with its zone."""
+    return datetime.fromtimestamp(seconds, UTC)
+
+
 def timestamp(moment: datetime) -> str:
     """RFC 3339 in UTC, to the second."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

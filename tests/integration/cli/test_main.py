@@ -117,7 +117,7 @@ def test_root_help_loads_no_command() -> None:
 @pytest.mark.parametrize("form", ["table", "json", "csv"])
 def test_queue_list_loads_no_database_and_draws_without_rich(bare: Cli, form: str) -> None:
     _, modules = loaded("--config", str(bare.file), "queue", "list", "-o", form)
-    assert "postmaster.queue.message" in modules
+    assert "postmaster.queue.read" in modules
     assert modules & HEAVY == set()
 
 

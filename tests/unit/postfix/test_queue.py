@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from postmaster.errors import NotFoundError
 from postmaster.postfix import queue
 from postmaster.postfix.queue import parse_entry
-from postmaster.queue.message import from_entry
+from postmaster.queue.read import from_entry
 
 GOOD: dict[str, Any] = {
     "queue_name": "deferred",
@@ -40,7 +40,7 @@ def test_a_good_line() -> None:
     assert message is not None
     assert message.sender == "amy@example.org"
     assert [r.delay_reason for r in message.recipients] == ["connect refused", None]
-    assert message.arrival_time.isoformat() == "2026-05-28T20:26:40+00:00"
+    assert message.arrival_time == 1780000000
 
 
 def test_a_bounce_has_an_empty_sender_and_an_old_postfix_says_nothing_of_expiry() -> None:
