@@ -33,6 +33,8 @@ COMMANDS = {
     "health": ("postmaster.cli.health", "Whether mail works."),
 }
 
+INTERRUPTED = 130  # Typer makes a keyboard interrupt this status by itself
+
 app = typer.Typer(
     cls=lazy_group(COMMANDS),
     rich_markup_mode=None,
@@ -82,6 +84,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         status = app(given, prog_name="postmaster", standalone_mode=False)
         sys.stdout.flush()
+        if status == INTERRUPTED:
+            print("interrupted", file=sys.stderr)
         return status if isinstance(status, int) else 0
     except NoArgsIsHelpError as error:
         print(error.format_message(), file=sys.stderr)
@@ -101,7 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     except (KeyboardInterrupt, typer.Abort):
         print("interrupted", file=sys.stderr)
-        return 130
+        return INTERRUPTED
     except Exception as error:
         if debug:
             raise

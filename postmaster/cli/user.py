@@ -21,7 +21,7 @@ from postmaster.cli.state import (
     state_of,
 )
 from postmaster.errors import UsageError
-from postmaster.render.output import Column, Format, size
+from postmaster.render.output import Column, Format, cell, size
 
 if TYPE_CHECKING:
     from postmaster.directory.records import User
@@ -216,7 +216,11 @@ def set_(
         say(f"note: {note}")
     before, after = row(changed.before, state.settings), row(changed.after, state.settings)
     if output is Format.table:
-        different = {key: f"{before[key]} → {after[key]}" for key in after if before[key] != after[key]}
+        for shown in (before, after):
+            shown["quota"] = size(shown.pop("quota_bytes"))
+        different = {
+            key: f"{cell(before[key])} → {cell(after[key])}" for key in after if before[key] != after[key]
+        }
         print_record(output, {"address": after["address"], **(different or {"changed": "nothing"})})
     else:
         print_record(output, {"before": before, "after": after})

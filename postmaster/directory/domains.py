@@ -59,22 +59,28 @@ def remove(change: Change, name: Domain) -> DomainRecord:
             select(domain.c.name).where(domain.c.alias_of_id == record.id).order_by(domain.c.name)
         ).scalars()
     )
-    if twins:
-        raise InUseError(
-            f"domain {name} has alias domains: {named([str(Domain(t)) for t in twins])}",
-            hint=f"remove them first: postmaster domain remove {Domain(twins[0])}",
-        )
     inside = connection.execute(
         select(address.c.kind, address.c.local_part)
         .where(address.c.domain_id == record.id)
         .order_by(address.c.local_part)
     ).all()
+    obstacles = []
     if inside:
-        first = f"{inside[0].local_part}@{name}"
+        obstacles.append(
+            f"{_count(record.users, 'user')} and {_count(record.aliases, 'alias')}: "
+            + named([f"{row.local_part}@{name}" for row in inside])
+        )
+    if twins:
+        obstacles.append("alias domains: " + named([str(Domain(twin)) for twin in twins]))
+    if obstacles:
+        first = (
+            f"{inside[0].kind} remove {inside[0].local_part}@{name}"
+            if inside
+            else f"domain remove {Domain(twins[0])}"
+        )
         raise InUseError(
-            f"domain {name} still has {_count(record.users, 'user')} and {_count(record.aliases, 'alias')}: "
-            + named([f"{row.local_part}@{name}" for row in inside]),
-            hint=f"remove them first: postmaster {inside[0].kind} remove {first}",
+            f"domain {name} still has {'; and '.join(obstacles)}",
+            hint=f"remove them first: postmaster {first}",
         )
     if record.alias_of is not None:
         through = connection.execute(

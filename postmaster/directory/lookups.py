@@ -307,8 +307,11 @@ def _keep(path: Path) -> None:
 
     inode = path.stat().st_ino
     key = (os.getpid(), str(path), inode)
-    if key in _kept and all(side.exists() for side in side_files(path)):
-        return
+    if key in _kept:
+        if all(side.exists() for side in side_files(path)):
+            return
+        # As long as one connection of this process is open SQLite shares what it has, and makes nothing.
+        _kept.pop(key).close()
     connection = _connect(path)
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
     mode = connection.execute("PRAGMA journal_mode=WAL").fetchone()[0]
