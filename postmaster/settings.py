@@ -28,6 +28,12 @@ class DirectorySettings:
 
     url: str = "sqlite:////var/lib/postmaster/directory.db"
 
+    @property
+    def file(self) -> Path | None:
+        """The file of an SQLite truth, None for any other."""
+        kind, _, path = self.url.partition(":///")
+        return Path(path) if kind.startswith("sqlite") and path else None
+
 
 @dataclass(frozen=True, slots=True)
 class StateSettings:

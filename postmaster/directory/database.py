@@ -186,12 +186,6 @@ def make_engine(settings: Settings, *, create: bool = False) -> Engine:
     return engine
 
 
-def truth_file(settings: Settings) -> Path | None:
-    """The file of an SQLite truth, None for any other."""
-    prefix, _, path = settings.directory.url.partition(":///")
-    return Path(path) if prefix.startswith("sqlite") and path else None
-
-
 def current_revision(connection: Connection) -> str | None:
     """The revision of the truth, None where it was never set up."""
     if not connection.dialect.has_table(connection, "alembic_version"):
@@ -258,7 +252,7 @@ def _plain_errors(settings: Settings) -> Iterator[None]:
         if "locked" in text:
             raise DirectoryError(
                 f"another command kept the directory locked for {LOCK_TIMEOUT:g} s",
-                hint="try again; see who holds it with: fuser " + str(truth_file(settings)),
+                hint="try again; see who holds it with: fuser " + str(settings.directory.file),
             ) from error
         raise DirectoryError(f"the directory cannot be used: {text}") from error
     except DatabaseError as error:
