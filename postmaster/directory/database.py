@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Table, create_engine, event, insert, select
+from sqlalchemy import Connection, Engine, Table, bindparam, create_engine, event, insert, select
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
 
@@ -28,7 +28,12 @@ from postmaster.errors import DirectoryError, PartialError, PostmasterError
 from postmaster.settings import Settings
 
 LOCK_TIMEOUT = 30.0  # seconds that a command waits for another one's transaction
+JOURNAL_BATCH = 1000  # rows held in memory
 INIT_HINT = "run: postmaster init"
+
+
+#: Table -> its row with an id.
+_BY_ID = {name: select(table).where(table.c.id == bindparam("row_id")) for name, table in JOURNALLED.items()}
 
 
 class Directory:
@@ -58,6 +63,7 @@ class Directory:
         with _plain_errors(self.settings), writing.connect() as connection, connection.begin() as going:
             change = Change(connection, actor=self._actor, command=self._command, reason=reason)
             yield change
+            change.write_journal()
             if not keep:
                 going.rollback()
         if keep and not change.is_empty:
@@ -87,6 +93,7 @@ class Change:
         self._entry = {"made_at": self.now, "actor": actor, "command": command, "reason": reason}
         self._entry_id: int | None = None
         self._position = 0
+        self._rows: list[dict[str, Any]] = []
 
     @property
     def is_empty(self) -> bool:
@@ -115,7 +122,7 @@ class Change:
         self._record(table, row_id, before, None)
 
     def _row(self, table: Table, row_id: int) -> dict[str, Any] | None:
-        row = self.connection.execute(select(table).where(table.c.id == row_id)).mappings().one_or_none()
+        row = self.connection.execute(_BY_ID[table.name], {"row_id": row_id}).mappings().one_or_none()
         return None if row is None else dict(row)
 
     def _record(
@@ -126,17 +133,25 @@ class Change:
             key = self.connection.execute(insert(journal).values(self._entry)).inserted_primary_key
             assert key is not None
             self._entry_id = int(key[0])
-        self.connection.execute(
-            insert(journal_row).values(
-                entry_id=self._entry_id,
-                position=self._position,
-                table_name=table.name,
-                row_id=row_id,
-                before=_as_json(before),
-                after=_as_json(after),
-            )
+        self._rows.append(
+            {
+                "entry_id": self._entry_id,
+                "position": self._position,
+                "table_name": table.name,
+                "row_id": row_id,
+                "before": _as_json(before),
+                "after": _as_json(after),
+            }
         )
         self._position += 1
+        if len(self._rows) >= JOURNAL_BATCH:
+            self.write_journal()
+
+    def write_journal(self) -> None:
+        """Write the rows of the entry that wait: many at once cost a fifth of each alone."""
+        if self._rows:
+            self.connection.execute(insert(journal_row), self._rows)
+            self._rows = []
 
 
 @contextmanager

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC
 from enum import Enum
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, Select, select
+from sqlalchemy import Connection, Row, Select, bindparam, select
 
 from postmaster.address import Address, Domain, LocalPart
 from postmaster.directory import addresses, graph
@@ -103,7 +104,7 @@ def update(
         _check_quota(quota)
         values["quota"] = quota
     change.update(account, before.id, values)
-    after = show(change.connection, where)
+    after = replace(before, **values)
     return Updated(before, after, _notes(change.connection, before, after))
 
 
@@ -155,13 +156,18 @@ def _select() -> Select[Any]:
     )
 
 
+_BY_ADDRESS = _select().where(
+    address.c.domain_id == bindparam("home_id"), address.c.local_part == bindparam("local_part")
+)
+
+
 def _require(connection: Connection, where: Address) -> Row[Any]:
     here = graph.hosted(connection, where.domain)
     if here is None:
         require(connection, where.domain)
     assert here is not None
     row = connection.execute(
-        _select().where(address.c.domain_id == here.home_id, address.c.local_part == where.local.text)
+        _BY_ADDRESS, {"home_id": here.home_id, "local_part": where.local.text}
     ).one_or_none()
     if row is None:
         raise addresses.not_found(
