@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     rich_markup_mode=None,
+    add_completion=False,
     no_args_is_help=True,
     help="Aliases: addresses that lead to others. @example.org is the catch-all of a domain.",
     epilog="Example: postmaster alias set team@example.org amy@example.org bob@example.org",

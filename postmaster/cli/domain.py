@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     rich_markup_mode=None,
+    add_completion=False,
     no_args_is_help=True,
     help="Domains that are hosted here, and alias domains that stand for one.",
     epilog="Example: postmaster domain add example.org",

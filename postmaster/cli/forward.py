@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     rich_markup_mode=None,
+    add_completion=False,
     no_args_is_help=True,
     help="Forwards: a user's mail sent on to other addresses, with or without a copy in the mailbox.",
     epilog="Example: postmaster forward set amy@example.org amy@example.net",

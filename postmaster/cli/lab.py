@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     rich_markup_mode=None,
+    add_completion=False,
     no_args_is_help=True,
     help="A private, throwaway Postfix and Dovecot under one folder, for trying things. Needs root.",
     epilog="Example: postmaster lab start /srv/lab && postmaster --config /srv/lab/postmaster.toml user list",

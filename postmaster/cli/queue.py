@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     rich_markup_mode=None,
+    add_completion=False,
     no_args_is_help=True,
     help="Messages waiting in Postfix's queue.",
     epilog="Example: postmaster queue list",

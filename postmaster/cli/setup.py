@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     rich_markup_mode=None,
+    add_completion=False,
     no_args_is_help=True,
     help="Wire the directory into Postfix and Dovecot, with a proof and a way back.",
     epilog="Example: postmaster setup diff --certificate /etc/ssl/mail.pem --key /etc/ssl/private/mail.key",

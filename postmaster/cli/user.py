@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     rich_markup_mode=None,
+    add_completion=False,
     no_args_is_help=True,
     help="Users: a mailbox, its login, and switches for what it may do.",
     epilog="Example: postmaster user add amy@example.org --generate",
@@ -75,6 +76,16 @@ def row(user: User, settings: Settings) -> dict[str, Any]:
     }
 
 
+def _shown(full: dict[str, Any], output: Format) -> dict[str, Any]:
+    """The same with the quota as people read it, in a table."""
+    if output is not Format.table:
+        return full
+    return {
+        "quota" if key == "quota_bytes" else key: size(value) if key == "quota_bytes" else value
+        for key, value in full.items()
+    }
+
+
 def parse_size(text: str) -> int | None:
     """Bytes from `500M`, `2G`, `1048576`; None from `none`. Units are powers of 1024. Raises UsageError."""
     if text.lower() == "none":
@@ -109,7 +120,7 @@ def add(
         hashed, generated = _secret(where, password_stdin, hash_stdin, generate)
         with directory.change() as change:
             user = users.add(change, where, password_hash=hashed, name=name or "", quota=limit)
-    print_record(output, {**row(user, state.settings), **generated})
+    print_record(output, {**_shown(row(user, state.settings), output), **generated})
 
 
 @app.command(
@@ -130,9 +141,8 @@ def list_(
     state = state_of(context)
 
     def as_row(user: User) -> dict[str, Any]:
-        full = row(user, state.settings)
+        full = _shown(row(user, state.settings), output)
         if output is Format.table:
-            full["quota"] = size(user.quota)
             full["off"] = [switch for switch in _SWITCHES if not full[switch]]
         return full
 
@@ -154,9 +164,7 @@ def show(context: typer.Context, address: Where, output: Output = Format.table) 
             forward = forwards.show(reading, user.address)
         except NotFoundError:
             forward = None
-    shown = row(user, state.settings)
-    if output is Format.table:
-        shown["quota"] = size(shown.pop("quota_bytes"))
+    shown = _shown(row(user, state.settings), output)
     shown["forward"] = [target.unicode for target in forward.targets] if forward else []
     shown["keep_copy"] = forward.keep_copy if forward else None
     print_record(output, shown)
@@ -216,8 +224,7 @@ def set_(
         say(f"note: {note}")
     before, after = row(changed.before, state.settings), row(changed.after, state.settings)
     if output is Format.table:
-        for shown in (before, after):
-            shown["quota"] = size(shown.pop("quota_bytes"))
+        before, after = _shown(before, output), _shown(after, output)
         different = {
             key: f"{cell(before[key])} → {cell(after[key])}" for key in after if before[key] != after[key]
         }
