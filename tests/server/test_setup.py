@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from postmaster.dovecot import doveadm
 from postmaster.lab import base, lifecycle
 from postmaster.lab.layout import POSTMASTER, Layout
 from tests.tools.mail import Lab, password_hash
@@ -253,10 +254,14 @@ def test_check_asks_the_live_look_ups(own: Lab) -> None:
 def test_system_accounts_log_in_only_where_that_is_kept(own: Lab) -> None:
     """A passdb of the administrator's own is asked only with --keep-system-logins."""
     users = own.root / "dovecot" / "users"
-    users.write_text("carl:{PLAIN}carls own password:8:8::/nonexistent::userdb_mail=maildir:/tmp\n")
+    users.write_text("carl:{PLAIN}carls own password:8:8::/nonexistent::\n")
     users.chmod(0o644)
     dovecot = own.root / "dovecot" / "dovecot.conf"
-    blocks = [f"{kind} {{\n  driver = passwd-file\n  args = {users}\n}}\n" for kind in ("passdb", "userdb")]
+    if doveadm.version() >= (2, 4):
+        block = f"{{}} passwd-file {{{{\n  passwd_file_path = {users}\n}}}}\n"
+    else:
+        block = f"{{}} {{{{\n  driver = passwd-file\n  args = {users}\n}}}}\n"
+    blocks = [block.format(kind) for kind in ("passdb", "userdb")]
     dovecot.write_text(dovecot.read_text() + "".join(blocks))
     subprocess.run(["doveadm", "-c", str(dovecot), "reload"], check=True)
     test = ["doveadm", "-c", str(dovecot), "auth", "test", "carl", "carls own password"]
