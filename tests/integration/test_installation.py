@@ -10,7 +10,6 @@ import sysconfig
 import tarfile
 import venv
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -113,8 +112,8 @@ def test_the_source_archive_has_what_the_checkout_has(built: Path) -> None:
 
 
 @pytest.fixture
-def python(tmp_path: Path) -> Iterator[Path]:
-    yield empty_environment(tmp_path / "environment")
+def python(tmp_path: Path) -> Path:
+    return empty_environment(tmp_path / "environment")
 
 
 def test_a_wheel_in_a_fresh_environment_works(built: Path, python: Path, tmp_path: Path) -> None:
