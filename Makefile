@@ -23,6 +23,7 @@ check: environment
 	$(BIN)/lint-imports
 
 test-full: test
+	@$(PREPARE) packages_full
 	$(BIN)/python -m pytest -m full $(ARGS)
 	$(BIN)/nox
 

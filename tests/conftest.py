@@ -27,8 +27,9 @@ os.environ["MAIL_TEST_RUN"] = MARK
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if "server" in Path(str(item.fspath)).parent.name:
-            item.add_marker(pytest.mark.server)
+        folder = Path(str(item.fspath)).parent.name
+        if folder in ("server", "full"):
+            item.add_marker(getattr(pytest.mark, folder))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
