@@ -133,8 +133,8 @@ def _furnish(folder: Path) -> CleanRoot:
             there.parent.mkdir(parents=True, exist_ok=True)
             there.touch()
     kept = {key: value for key, value in os.environ.items() if key.lower().endswith("_proxy")}
-    path = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root"}
-    return CleanRoot(folder, {**kept, **environment, **path, "LC_ALL": "C.UTF-8"}, lent)
+    basic = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root"}
+    return CleanRoot(folder, {**kept, **environment, **basic, "LC_ALL": "C.UTF-8"}, lent)
 
 
 def _pip_settings() -> tuple[dict[str, str], tuple[str, ...]]:
