@@ -155,14 +155,19 @@ class Change:
 
 
 @contextmanager
-def open_directory(settings: Settings, *, command: str = "", actor: str | None = None) -> Iterator[Directory]:
-    """Open the truth for one command. Raises DirectoryError with the command that mends it."""
+def open_directory(
+    settings: Settings, *, command: str = "", actor: str | None = None, publish: bool = True
+) -> Iterator[Directory]:
+    """Open the truth for one command. Raises DirectoryError with the command that mends it.
+
+    Without `publish` what an interrupted command left unpublished stays so: for who publishes and tells.
+    """
     engine = make_engine(settings)
     try:
         with _plain_errors(settings), engine.connect() as connection, connection.begin():
             check_revision(current_revision(connection))
         directory = Directory(settings, engine, command=command, actor=actor or current_actor())
-        if publishing.is_behind(settings.lookups, directory.read):
+        if publish and publishing.is_behind(settings.lookups, directory.read):
             directory.publish()
         yield directory
     finally:
