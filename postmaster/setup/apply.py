@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -27,6 +28,10 @@ from postmaster.setup.plan import Plan, mail_account
 from postmaster.setup.prove import Proof, prove
 
 Progress = Callable[[str], None]
+
+#: Seconds until a master that met a fatal error is gone: it sleeps one before it ends (`msg.c`), and
+#: until then takes a reload that it will never do.
+DYING = 1.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +189,7 @@ def _take_back(settings: Settings, backup: Backup, ran: bool) -> None:
         ) from error
     try:
         if ran:
+            time.sleep(DYING)
             _reload(settings)
     except PostmasterError as error:
         raise PartialError(
@@ -195,10 +201,14 @@ def _take_back(settings: Settings, backup: Backup, ran: bool) -> None:
 def _reload(settings: Settings) -> None:
     """Reload both servers; start the one that does not run (a clash of ports ends Postfix's master)."""
     directory = settings.postfix.config_directory
+    try:
+        if control.master_pid(directory) is not None:
+            control.reload(directory)
+    except ProcessError:
+        if control.master_pid(directory) is not None:
+            raise
     if control.master_pid(directory) is None:
         control.start(directory)
-    else:
-        control.reload(directory)
     config = settings.dovecot.config
     if doveadm.master_pid(config) is None:
         doveadm.start(config)
