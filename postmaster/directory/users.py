@@ -174,10 +174,7 @@ _BY_ADDRESS = _select().where(
 
 
 def _require(connection: Connection, where: Address) -> Row[Any]:
-    here = graph.hosted(connection, where.domain)
-    if here is None:
-        require(connection, where.domain)
-    assert here is not None
+    here = require(connection, where.domain)
     row = connection.execute(
         _BY_ADDRESS, {"home_id": here.home_id, "local_part": where.local.text}
     ).one_or_none()
