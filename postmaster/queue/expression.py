@@ -72,6 +72,10 @@ def parse(text: str) -> Node:
 
 def parse_word(text: str) -> AnyOf | Term | None:
     """The filter that a queue ID or an address is by itself; None for any other word."""
+    return _by_itself(text) if _WORD.fullmatch(text) else None
+
+
+def _by_itself(text: str) -> AnyOf | Term | None:
     if "@" in text:
         return AnyOf((Term("sender", "=", text), Term("recipient", "=", text)))
     marked = text.rstrip("*!#")  # mailq marks active, held and expired messages so
@@ -141,6 +145,7 @@ _TOKEN = re.compile(
     r"""|(?P<word>(?:[^\s()=~<>!"'][^\s()=~<>!]*)(?:!(?=\s|\Z))?|!))""",
     re.DOTALL,
 )
+_WORD = re.compile(r"""[^\s()=~<>!"'][^\s()=~<>!]*!?""")
 _VALUE = re.compile(r"[^\s()]+")
 _SPACE = re.compile(r"\s*")
 _ESCAPED = re.compile(r"""\\(["'\\])""")
@@ -249,7 +254,7 @@ class _Parser:
         if word.lower() in FIELDS:
             end = token.start + len(token.text)
             raise self._mistake(f"{word} is a field: compare it with something", end, _example(word))
-        node = parse_word(word)
+        node = _by_itself(word)
         if node is None:
             raise self._mistake(f"{word} is no field, queue ID or address", token.start, _nearest(word))
         return node
