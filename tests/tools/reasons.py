@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-FILE = Path(__file__).parent.parent / "data" / "delay_reasons.tsv"
+DATA = Path(__file__).parent.parent / "data"
 
 
 class Labelled(NamedTuple):
@@ -14,9 +14,9 @@ class Labelled(NamedTuple):
     reason: str
 
 
-def labelled_reasons() -> list[Labelled]:
-    """Every row of the file; a row that is not three fields is an error."""
-    lines = FILE.read_text(encoding="utf-8").splitlines()
+def labelled_reasons(name: str = "delay_reasons.tsv") -> list[Labelled]:
+    """Every row of a file; a row that is not three fields is an error."""
+    lines = (DATA / name).read_text(encoding="utf-8").splitlines()
     rows = []
     for line in lines:
         if not line.startswith("#"):
