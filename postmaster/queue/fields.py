@@ -54,7 +54,8 @@ class Field:
 
 def domain_of(address: str) -> str:
     """The domain of an address in lower case without a final dot; empty where it has none."""
-    return address.rpartition("@")[2].lower().rstrip(".") if "@" in address else ""
+    _, at, domain = address.rpartition("@")
+    return domain.lower().rstrip(".") if at else ""
 
 
 FIELDS: dict[str, Field] = {

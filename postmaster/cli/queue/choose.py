@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import wraps
@@ -17,10 +17,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from postmaster.cli.state import state_of
 from postmaster.errors import UsageError
 
 if TYPE_CHECKING:
+    from postmaster.postfix.queue import Listing
     from postmaster.queue.expression import Node
+    from postmaster.queue.message import Message
 
 HINT = "put the whole filter in single quotes, as in 'sender=*@shop.example and reason~\"too many\"'"
 
@@ -169,6 +172,22 @@ def choose(
     if node is not None and where is not None:
         check_source(node, where)
     return Chosen(node, ids, where, tuple(instance or ()))
+
+
+def read_chosen(
+    context: typer.Context, chosen: Chosen, listing: Listing, needed: frozenset[str] = frozenset()
+) -> Iterator[Message]:
+    """The chosen messages as they come; `needed` is what the command reads of them besides."""
+    import time
+
+    from postmaster.queue.expression import check_source, compile_filter
+    from postmaster.queue.read import messages
+
+    found = messages(state_of(context).settings.postfix, listing)
+    if chosen.node is None:
+        return found
+    check_source(chosen.node, "postqueue")
+    return filter(compile_filter(chosen.node, time.time()), found)
 
 
 def _from_words(words: list[str]) -> tuple[list[Node], tuple[str, ...]]:
