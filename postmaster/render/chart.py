@@ -1,9 +1,12 @@
-"""Bars and spans of time for people: text alone, for a terminal or a plain file."""
+"""Bars, spans of time and lines cut to a width, for people: text alone, for a terminal or a plain file."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
+from unicodedata import combining, east_asian_width
+
+from postmaster.render.escape import printable
 
 _EIGHTHS = " ▏▎▍▌▋▊▉"
 
@@ -38,3 +41,24 @@ def span(seconds: float) -> str:
             rest = left % size // part
             return f"{left // size}{unit} {rest}{small}" if rest and unit != "m" else f"{left // size}{unit}"
     return f"{left}s"
+
+
+def fit(text: str, width: int) -> str:
+    """The text made safe, and cut to so many cells of a terminal; `…` stands where it was cut."""
+    shown: list[str] = []
+    cells = 0
+    for character in printable(text[: 4 * max(width, 1)]):
+        wide = _cells(character)
+        if cells + wide > width:
+            while shown and cells > width - 1:
+                cells -= _cells(shown.pop())
+            return "".join(shown) + ("…" if width > 0 else "")
+        shown.append(character)
+        cells += wide
+    return "".join(shown)
+
+
+def _cells(character: str) -> int:
+    if combining(character):
+        return 0
+    return 2 if east_asian_width(character) in "WF" else 1
