@@ -282,8 +282,16 @@ class _Parser:
         return FilterError(
             _shortened(what),
             hint=hint or "as in 'sender=*@shop.example and age>2h'; values with spaces in quotes",
-            detail=f"{_pointed(self._text, at)}\nfields: {', '.join(FIELDS)}",
+            detail=f"{_pointed(self._text, at)}\n{_fields()}",
         )
+
+
+def _fields() -> str:
+    import textwrap
+
+    return textwrap.fill(
+        f"fields: {', '.join(FIELDS)}", 78, subsequent_indent="        ", break_on_hyphens=False
+    )
 
 
 def _unquote(text: str) -> str:

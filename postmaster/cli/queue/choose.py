@@ -161,9 +161,9 @@ def choose(
     if recipient is not None:
         nodes.append(term("recipient", "=", _pattern(recipient, "--recipient")))
     if older is not None:
-        nodes.append(term("age", ">", older))
+        nodes.append(_amount("age", older, "--older"))
     if larger is not None:
-        nodes.append(term("size", ">", larger))
+        nodes.append(_amount("size", larger, "--larger"))
     if reason is not None:
         nodes.append(term("reason", "=", f"*{reason}*"))
     queues = any_of(term("queue", "=", one.value) for one in queue or ())
@@ -218,6 +218,15 @@ def _from_words(words: list[str]) -> tuple[list[Node], tuple[str, ...]]:
         if len(words) > 1:
             raise FilterError(error.message, hint=HINT, detail=error.detail) from None
         raise
+
+
+def _amount(field: str, text: str, option: str) -> Node:
+    from postmaster.queue.expression import FilterError, term
+
+    try:
+        return term(field, ">", text)
+    except FilterError as error:
+        raise FilterError(f"{option} {text}: {error.message}") from None
 
 
 def _pattern(text: str, option: str) -> str:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from postmaster.queue.summary import Group, Key, Summary
 
 SCREEN_LIMIT = 20  # groups shown on a terminal unless told otherwise
-LABEL_CHARACTERS = 100  # of a reason in the table
+COUNTS_WIDTH = 42  # of the columns beside a reason and its example
 
 
 class By(StrEnum):
@@ -121,8 +121,8 @@ def label(key: Key, by: str) -> str:
     """How a group is called in a table; what it has is shown as it is, what it lacks in parentheses."""
     if isinstance(key, tuple):
         dsn, words = key
-        text = f"{dsn} {words}".strip()
-        return text if len(text) <= LABEL_CHARACTERS else text[: LABEL_CHARACTERS - 1] + "…"
+        said = words.removeprefix("host HOST said: ")
+        return said if dsn in said else f"{dsn} {said}"
     if key is None:
         return {"reason": "(no reason yet)", "sasl": "(no login)", "client": "(no client)"}.get(by, "(none)")
     if not key:
@@ -159,7 +159,28 @@ def _print_table(found: Summary, shown: list[tuple[Key, Group]], age: bool) -> N
             Column("retry", "NEXT RETRY", right=True),
         ]
         made = [{"group": name, **_for_people(group, found.now)} for name, group in rows]
-    print_rows(Format.table, [*columns, Column("group", heading)], made)
+    columns.append(Column("group", heading))
+    if found.by == "reason" and not age:
+        columns = [one for one in columns if one.key not in ("size", "retry")] + [
+            Column("example", "EXAMPLE")
+        ]
+        for row, (_, group) in zip(made, rows, strict=True):
+            row["example"] = group.example
+        _cut(made)
+    print_rows(Format.table, columns, made)
+
+
+def _cut(rows: list[dict[str, Any]]) -> None:
+    """On a terminal an incident is one line: the reason and its example share what is left of it."""
+    if not sys.stdout.isatty():
+        return
+    import shutil
+
+    from postmaster.render.chart import fit
+
+    each = max(15, (shutil.get_terminal_size().columns - COUNTS_WIDTH) // 2)
+    for row in rows:
+        row["group"], row["example"] = fit(row["group"], each), fit(row["example"] or "", each)
 
 
 def _for_people(group: Group, now: int) -> dict[str, Any]:
