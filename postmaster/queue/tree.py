@@ -12,6 +12,7 @@ from typing import Any
 
 from postmaster.queue.fields import FIELDS, Kind
 
+OPERATORS = ("!=", "!~", "<=", ">=", "=", "~", "<", ">")
 KEYWORDS = ("and", "or", "not")
 
 
