@@ -82,7 +82,7 @@ def list_(
 
     def wanted() -> Iterator[Message]:
         nonlocal more
-        messages = read(settings.postfix, listing)
+        messages = read(settings, listing)
         yield from islice(messages, most) if most else messages
         more = sum(1 for _ in messages)
 
@@ -100,5 +100,5 @@ def find(context: typer.Context, queue_ids: list[str]) -> dict[str, Message]:
     from postmaster.queue.read import messages as read
 
     wanted = set(queue_ids)
-    messages = read(state_of(context).settings.postfix, Listing())
+    messages = read(state_of(context).settings, Listing())
     return {m.queue_id: m for m in messages if not wanted or m.queue_id in wanted}
