@@ -85,7 +85,7 @@ class Envelope:
     content: int | None = None  # where the content's records begin
     todo: list[tuple[int, str, str | None]] = field(default_factory=list)  # offset, address, original
     done: list[tuple[int, str, str | None]] = field(default_factory=list)
-    raw: dict[bytes, bytes] = field(default_factory=dict)  # attributes as they stand in the file
+    raw: list[bytes] = field(default_factory=list)  # attributes as they stand in the file, `name=value`
     content_filter: str | None = None
     redirect: str | None = None  # an address that the message goes to instead
     damage: str | None = None  # what is wrong with the file; None: nothing
@@ -99,7 +99,8 @@ class Envelope:
     @property
     def attributes(self) -> dict[str, str]:
         """The attributes, printable: `client_address`, `sasl_username` and more (`mail_proto.h`)."""
-        return {_text(name, True): _text(value, True) for name, value in self.raw.items()}
+        pairs = (one.partition(b"=") for one in self.raw)
+        return {_text(name, True): _text(value, True) for name, _, value in pairs}
 
 
 class Deferral(NamedTuple):
@@ -130,6 +131,8 @@ def hashed_folders(queue_id: str, depth: int) -> str:
     """
     base = queue_id
     separator = queue_id.rfind("z")
+    if separator < 10 and depth == 1 and queue_id:
+        return f"{queue_id[0]}/"
     if separator >= 10:
         microseconds = 0
         for letter in queue_id[separator - 4 : separator]:
@@ -225,19 +228,26 @@ class _Records:
 
 
 def read_envelope(
-    descriptor: int, *, utf8: bool = True, recipients: bool = True, attributes: bool = True
+    descriptor: int,
+    *,
+    utf8: bool = True,
+    recipients: bool = True,
+    attributes: bool = True,
+    size: int | None = None,
 ) -> Envelope:
     """The envelope of an open queue file.
 
     `utf8` is Postfix's `smtputf8_enable`: without it, it prints other bytes than ASCII as `?`. Without
-    `recipients` the reading ends at the first of them, without `attributes` too at the sender.
+    `recipients` the reading ends at the first of them, without `attributes` too at the sender. Given the
+    file's `size`, it ends before the content where the size record says that no recipient comes after it.
     """
     envelope = Envelope()
     records = _Records(descriptor)
     data, origin, end = records.data, 0, len(records.data)
     at = begun = 0
     original: bytes | None = None
-    todo, done, named = envelope.todo, envelope.done, envelope.raw
+    todo, done, keep = envelope.todo, envelope.done, envelope.raw.append
+    expected = -1  # recipients, as the size record has it
     decode = _external_utf8 if utf8 else _external_ascii
     while True:
         start = at
@@ -259,11 +269,16 @@ def read_envelope(
             continue
         if kind == _ATTRIBUTE:
             if attributes:
-                name, _, value = data[at:stop].partition(b"=")
-                named[name] = value
-            elif data.startswith(b"create_time=", at):
-                named[b"create_time"] = data[at + 12 : stop]
-        elif kind == _TODO:
+                keep(data[at:stop])
+            at = stop
+            safe = end - 129  # a short record that begins before it is all there
+            while at < safe and data[at] == _ATTRIBUTE and (length := data[at + 1]) < 128:
+                stop = at + 2 + length
+                if attributes:
+                    keep(data[at + 2 : stop])
+                at = stop
+            continue
+        if kind == _TODO:
             if not recipients:
                 return envelope
             raw = data[at:stop]
@@ -301,9 +316,11 @@ def read_envelope(
         elif kind == _SIZE:
             if envelope.message_size is None:
                 value = data[at:stop]
-                digits = value.replace(b" ", b"")
-                if digits.isdigit() and len(first := value.split()[0]) <= 18:
-                    envelope.message_size = int(first)
+                numbers = value.split()
+                if value.replace(b" ", b"").isdigit() and len(numbers[0]) <= 18:
+                    envelope.message_size = int(numbers[0])
+                    if size is not None and len(numbers) > 2 and len(numbers[2]) <= 18:
+                        expected = int(numbers[2])
                 else:
                     envelope.damage = envelope.damage or "its size record makes no sense"
         elif kind == _MESSAGE:
@@ -313,6 +330,8 @@ def read_envelope(
                 envelope.content = origin + stop
             if envelope.message_size:
                 at = stop + envelope.message_size
+                if expected == len(todo) + len(done) and size is not None and size >= origin + at + 4:
+                    return _checked(envelope)  # what comes is `X` and `E`
                 if at > end:
                     at += origin
                     data = records.load(at, FIRST_READ)
@@ -320,9 +339,7 @@ def read_envelope(
                 begun = at
                 continue
         elif kind == _END:
-            if envelope.sender is None and envelope.damage is None:
-                envelope.damage = "it has no sender"
-            return envelope
+            return _checked(envelope)
         elif kind == _POINTER:
             target = records.jump(data[at:stop], at - begun)
             if target is None:
@@ -343,6 +360,12 @@ def read_envelope(
         elif kind not in _KNOWN:
             envelope.damage = envelope.damage or f"it has a record of unknown type {kind}"
         at = stop
+
+
+def _checked(envelope: Envelope) -> Envelope:
+    if envelope.sender is None and envelope.damage is None:
+        envelope.damage = "it has no sender"
+    return envelope
 
 
 def read_content(descriptor: int, envelope: Envelope) -> Iterator[bytes]:
@@ -461,12 +484,29 @@ def _text(raw: bytes, utf8: bool) -> str:
     return pattern.sub(lambda found: found[1] or b"?", raw.partition(b"\0")[0]).decode("utf-8", "replace")
 
 
-def text(raw: bytes | None, *, utf8: bool = True) -> str | None:
-    """An attribute's value for people; None where there is none."""
-    if raw is None:
-        return None
-    if raw.isascii() and raw.isalnum():
-        return raw.decode("ascii")
+def attributes_of(envelope: Envelope, *names: bytes, utf8: bool = True) -> list[str | None]:
+    """The values of these attributes, printable; None for one that is not there.
+
+    Several names can be tried for one value: `b"log_client_name client_name"`. This is quicker than
+    `attributes` where few are wanted.
+    """
+    # No value holds a zero byte: to Postfix it would end there.
+    blob = b"\0".join((b"", *envelope.raw, b""))
+    values: list[str | None] = []
+    for alternatives in names:
+        for name in alternatives.split():
+            at = blob.find(b"\0%b=" % name)
+            if at >= 0:
+                at += len(name) + 2
+                values.append(_attribute(blob[at : blob.find(b"\0", at)], utf8))
+                break
+        else:
+            values.append(None)
+    return values
+
+
+@lru_cache(maxsize=4096)  # clients come again and again
+def _attribute(raw: bytes, utf8: bool) -> str:
     return _text(raw, utf8)
 
 

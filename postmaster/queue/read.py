@@ -26,6 +26,7 @@ from postmaster.postfix import queue as postfix_queue
 from postmaster.postfix import spool
 from postmaster.postfix.instances import NAMELESS, Instance, chosen
 from postmaster.postfix.queue import Listing
+from postmaster.postfix.spool import attributes_of
 from postmaster.queue.message import Message, Recipient
 from postmaster.queue.parallel import spread
 from postmaster.settings import Settings
@@ -41,12 +42,22 @@ NULL_SENDER = "MAILER-DAEMON"  # how showq prints it unless empty_address_recipi
 #: nothing; the end of the envelope; an fstat; a look at each attribute; opening the defer log.
 _RECIPIENTS = frozenset(("recipients", "reasons", "recipients_done", "damage"))
 _STATUS = frozenset(("forced_expire", "next_retry", "damage"))
-_ATTRIBUTES = frozenset(("client_name", "client_address", "helo_name", "sasl_username"))
+_ATTRIBUTES = frozenset(("client_name", "client_address", "helo_name", "sasl_username", "expires"))
+#: What XFORWARD told of goes first: there, a content filter handed the message back.
+_NAMES = (
+    b"create_time",
+    b"log_client_name client_name",
+    b"log_client_address client_address",
+    b"log_helo_name helo_name",
+    b"sasl_username",
+)
 ALL = frozenset(Message.__slots__) | {"reasons"}
 
 SMALL = 2000  # files; so many are read by one process
 BATCH = 200  # messages that travel together
 
+_TYPE_AND_OWNER = 0o170000 | spool.OWNER_BITS  # S_IFMT
+_WHOLE = stat.S_IFREG | spool.READY
 _DELIVERED_FROM = ("incoming", "active", "deferred", "hold")  # queues whose messages expire
 
 
@@ -305,40 +316,46 @@ def _reader(instance: Instance, need: frozenset[str]) -> Callable[[str, str, str
     def read(queue: str, queue_id: str, path: str) -> Message:
         descriptor = spool.open_file(path)
         try:
+            status = os.fstat(descriptor) if with_status or with_recipients else None
             envelope = spool.read_envelope(
-                descriptor, utf8=utf8, recipients=with_recipients, attributes=with_attributes
+                descriptor,
+                utf8=utf8,
+                recipients=with_recipients,
+                attributes=with_attributes,
+                size=None if status is None else status.st_size,
             )
-            arrival, size, damage = envelope.arrival_time, envelope.message_size, envelope.damage
-            forced = retry = None
-            if with_status or size is None or arrival is None:
+            if status is None and (envelope.arrival_time is None or envelope.message_size is None):
                 status = os.fstat(descriptor)
-                mode, changed = status.st_mode, int(status.st_mtime)
-                if not stat.S_ISREG(mode):
-                    raise OSError(f"{path} is no file")
-                arrival = changed if arrival is None else arrival
-                size = status.st_size if size is None else size
-                forced = mode & spool.FORCED_EXPIRE != 0
-                if queue == "deferred":
-                    retry = changed
-                if mode & spool.OWNER_BITS != spool.READY or queue == "corrupt":
-                    damage = _damage(queue, mode, damage)
         finally:
             os.close(descriptor)
+        arrival, size, damage = envelope.arrival_time or 0, envelope.message_size or 0, envelope.damage
+        forced = retry = expires = None
+        if status is not None:
+            mode, changed = status.st_mode, int(status.st_mtime)
+            arrival = arrival or changed
+            if envelope.message_size is None:
+                size = status.st_size
+            forced = mode & spool.FORCED_EXPIRE != 0
+            if queue == "deferred":
+                retry = changed
+            if mode & _TYPE_AND_OWNER != _WHOLE or queue == "corrupt":
+                if not stat.S_ISREG(mode):
+                    raise OSError(f"{path} is no file")
+                damage = _damage(queue, mode, damage)
         sender = envelope.sender or ""
-        expires = None
-        attributes = envelope.raw
-        if queue in _DELIVERED_FROM:
-            lives = lifetime if sender else bounce_lifetime
-            if lives is not None:
-                created = attributes.get(b"create_time", b"")
-                expires = (int(created) if created.isdigit() and len(created) < 13 else arrival) + lives
+        client = client_address = helo = login = None
+        if with_attributes:
+            created, client, client_address, helo, login = attributes_of(envelope, *_NAMES, utf8=utf8)
+            if queue in _DELIVERED_FROM:
+                lives = lifetime if sender else bounce_lifetime
+                if lives is not None:
+                    expires = (int(created) if created and created.isdecimal() else arrival) + lives
         todo = envelope.todo
         if with_reasons and todo and queue != "maildrop":
             folders = spool.hashed_folders(queue_id, depth) if are_logs_hashed else ""
             recipients = _with_reasons(todo, spool.read_defer_log(f"{logs}{folders}{queue_id}", utf8=utf8))
         else:
             recipients = [Recipient(address, None, None, original, at) for at, address, original in todo]
-        get = attributes.get if with_attributes else _nothing
         return Message(
             name,
             queue,
@@ -351,20 +368,15 @@ def _reader(instance: Instance, need: frozenset[str]) -> Callable[[str, str, str
             retry,
             expires,
             len(envelope.done) if with_recipients else None,
-            # What XFORWARD told of goes first: there, a content filter handed the message back.
-            spool.text(get(b"log_client_name") or get(b"client_name"), utf8=utf8),
-            spool.text(get(b"log_client_address") or get(b"client_address"), utf8=utf8),
-            spool.text(get(b"log_helo_name") or get(b"helo_name"), utf8=utf8),
-            spool.text(get(b"sasl_username"), utf8=utf8),
+            client,
+            client_address,
+            helo,
+            login,
             damage,
             path,
         )
 
     return read
-
-
-def _nothing(_: bytes) -> None:
-    return None
 
 
 def _damage(queue: str, mode: int, damage: str | None) -> str:
@@ -433,6 +445,22 @@ def _in_batches(found: Iterable[T]) -> Iterator[list[T]]:
     waiting = iter(found)
     while batch := list(islice(waiting, BATCH)):
         yield batch
+
+
+def pack(message: Message) -> bytes:
+    """A message in half a kilobyte, to hold many of them."""
+    import pickle
+    import zlib
+
+    return zlib.compress(pickle.dumps(_to_tuples([message])), 1)
+
+
+def unpack(packed: bytes) -> Message:
+    """What `pack` packed. Only for what this program packed itself."""
+    import pickle
+    import zlib
+
+    return _from_tuples(pickle.loads(zlib.decompress(packed)))[0]
 
 
 def _to_tuples(batch: list[Message]) -> list[list[Any]]:
