@@ -164,7 +164,7 @@ def find(
     need: frozenset[str] = ALL,
 ) -> Iterator[Message]:
     """The messages with these queue IDs, without a walk in the spool. Unknown IDs give none."""
-    wanted = {one for one in queue_ids if spool.is_queue_id(one)}
+    wanted = {one for one in queue_ids if one.isascii() and one.isalnum()}  # nothing else is a file's name
     for instance in chosen(settings.postfix.config_directory, instances):
         if source_of(instance, source) == "spool":
             for queue_id in wanted:
