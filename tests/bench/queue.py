@@ -155,8 +155,8 @@ def summary(settings: Settings) -> Counter[tuple[str, int]]:
     return aggregate(settings, Listing(), fold, merge, need=frozenset({"arrival_time", "recipients"}))
 
 
-def chosen(settings: Settings) -> int:
-    """How many messages of the rare sender there are, each written out as a line."""
+def chosen(settings: Settings, write: Callable[[str], Any] = str) -> int:
+    """How many messages of the rare sender there are, each handed to `write` as a line."""
     from postmaster.cli.queue.rows import json_line
     from postmaster.queue.read import transform
 
@@ -169,7 +169,7 @@ def chosen(settings: Settings) -> int:
     )
     count = 0
     for line in lines:
-        print(line)
+        write(line)
         count += 1
     return count
 
@@ -179,7 +179,7 @@ def main(arguments: Sequence[str]) -> None:
         for (domain, bucket), number in sorted(summary(load_settings(Path(arguments[1]), {})).items()):
             print(domain, bucket, number)
     elif arguments[:1] == ["--filter"]:
-        chosen(load_settings(Path(arguments[1]), {}))
+        chosen(load_settings(Path(arguments[1]), {}), print)
     else:
         count = int(arguments[0]) if arguments else COUNT
         rows = run(count, tell=lambda text: print(f"… {text}", file=sys.stderr))

@@ -130,7 +130,8 @@ def make_home(folder: Path) -> Written:
     for path in (config, spool, data):
         path.mkdir(parents=True, mode=0o755)
     os.chown(data, postfix.pw_uid, -1)
-    for name in ("maildrop", "incoming", "active", "deferred", "hold", "corrupt", "defer", "bounce"):
+    queues = "maildrop incoming active deferred hold corrupt defer bounce trace flush saved"
+    for name in queues.split():
         (spool / name).mkdir(mode=0o700)
         os.chown(spool / name, postfix.pw_uid, -1)
     for name in ("public", "private", "pid"):
