@@ -261,7 +261,8 @@ def fitted(rows: Iterable[dict[str, str]], keys: Sequence[str], width: int) -> I
     over = sum(widths.values()) + GAP * (len(keys) - 1) - width
     for key in _SHORTENED:
         if key in widths and over > 0:
-            kept = max(min(widths[key], NARROWEST, len(COLUMNS[key].heading) + 4), widths[key] - over)
+            least = max(len(COLUMNS[key].heading), min(widths[key], NARROWEST))
+            kept = max(least, widths[key] - over)
             over -= widths[key] - kept
             widths[key] = kept
     for one in chain(first, waiting):
