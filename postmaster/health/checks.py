@@ -67,7 +67,7 @@ def queue(settings: Settings) -> list[Finding]:
     from postmaster.queue.read import messages as read
 
     listing, count, oldest, oldest_reason = Listing(), 0, None, None
-    for message in read(settings.postfix, listing):
+    for message in read(settings, listing):
         if message.queue_name == "hold":
             continue
         count += 1

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-#: How `postmulti` names the instance that has no name.
-DEFAULT_INSTANCE = "-"
+from postmaster.postfix.instances import NAMELESS
+
+DEFAULT_INSTANCE = NAMELESS
 
 
 @dataclass(slots=True)  # not frozen: a hundred thousand are made, which would take three times as long

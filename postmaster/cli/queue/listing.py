@@ -3,102 +3,282 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from postmaster.cli.queue.group import app
+from postmaster.cli.queue.rows import (
+    COLUMNS,
+    DEFAULT_COLUMNS,
+    column,
+    fitted,
+    json_line,
+    needs,
+    picked_row,
+    row,
+    sort_key,
+    table_columns,
+    table_row,
+)
 from postmaster.cli.state import Output, print_rows, say, state_of
-from postmaster.errors import PartialError
+from postmaster.errors import PartialError, UsageError
 from postmaster.postfix.queue import Listing
-from postmaster.render.output import Column, Format, moment, size, timestamp
+from postmaster.render.output import Column, Format
 
 if TYPE_CHECKING:
     from postmaster.queue.message import Message
+    from postmaster.settings import Settings
 
 SCREEN_LIMIT = 50  # messages shown on a terminal unless told otherwise
-REASON_CHARACTERS = 100  # of a reason in the table
+SORT_LIMIT = 100_000  # messages that are sorted without --limit; each takes half a kilobyte
 
-_COLUMNS = [
-    Column("queue_id", "QUEUE ID"),
-    Column("queue_name", "QUEUE"),
-    Column("arrived", "ARRIVED"),
-    Column("size", "SIZE", right=True),
-    Column("from", "SENDER"),
-    Column("to", "RECIPIENTS"),
-    Column("reason", "REASON"),
-]
+__all__ = ["find", "list_", "row"]
 
 
-def row(message: Message) -> dict[str, Any]:
-    return {
-        "queue_name": message.queue_name,
-        "queue_id": message.queue_id,
-        "arrival_time": moment(message.arrival_time),
-        "message_size": message.message_size,
-        "forced_expire": message.forced_expire,
-        "sender": message.sender,
-        "recipients": [
-            {"address": recipient.address, "delay_reason": recipient.delay_reason}
-            for recipient in message.recipients
-        ],
-    }
+class Source(StrEnum):
+    spool = "spool"
+    postqueue = "postqueue"
 
 
-def _table_row(message: Message) -> dict[str, Any]:
-    first = message.recipients[0].address if message.recipients else ""
-    more = len(message.recipients) - 1
-    reason = next((r.delay_reason for r in message.recipients if r.delay_reason), None) or ""
-    return {
-        "queue_id": message.queue_id,
-        "queue_name": message.queue_name,
-        "arrived": timestamp(moment(message.arrival_time)),
-        "size": size(message.message_size),
-        "from": message.sender or "<>",
-        "to": f"{first} (+{more})" if more > 0 else first,
-        "reason": reason if len(reason) <= REASON_CHARACTERS else reason[: REASON_CHARACTERS - 1] + "…",
-    }
+def complete_columns(incomplete: str) -> list[str]:
+    """The names of columns, after those that stand there already."""
+    before, comma, begun = incomplete.rpartition(",")
+    return [f"{before}{comma}{name}" for name in COLUMNS if name.startswith(begun)]
 
 
-@app.command("list", epilog="Examples: postmaster queue list; postmaster queue list -o jsonl")
+@app.command(
+    "list",
+    epilog="Examples: postmaster queue list; postmaster queue list --sort age --limit 20; "
+    "postmaster queue list -o jsonl",
+)
 def list_(
     context: typer.Context,
+    sort: Annotated[
+        str | None,
+        typer.Option(
+            "--sort",
+            metavar="FIELD",
+            help="Sort by a column: age (oldest first), size, recipients (most first), retry, expires, "
+            "sender …; -FIELD turns it round.",
+            autocompletion=complete_columns,
+        ),
+    ] = None,
     limit: Annotated[
         int | None, typer.Option(min=0, metavar="N", help="At most so many; 0 for all. On a terminal 50.")
+    ] = None,
+    columns: Annotated[
+        str | None,
+        typer.Option(
+            "--columns",
+            metavar="A,B,…",
+            help="Show these columns: the keys of the JSON, age, reason, dsn.",
+            autocompletion=complete_columns,
+        ),
+    ] = None,
+    source: Annotated[
+        Source | None,
+        typer.Option(
+            "--source", help="Read the spool (root) or ask postqueue; by itself the best that is allowed."
+        ),
+    ] = None,
+    instance: Annotated[
+        list[str] | None,
+        typer.Option("--instance", metavar="NAME", help="Only this Postfix instance; may be repeated."),
     ] = None,
     output: Output = Format.table,
 ) -> None:
     """List the messages in the queue, as they come."""
-    from itertools import islice
-
-    from postmaster.queue.read import messages as read
-
-    settings = state_of(context).settings
-    most = (
-        limit if limit is not None else SCREEN_LIMIT if output is Format.table and sys.stdout.isatty() else 0
+    keys = [column(one, "--columns") for one in columns.split(",")] if columns is not None else None
+    view = View(
+        state_of(context).settings,
+        output,
+        keys,
+        limit,
+        sort,
+        source=None if source is None else source.value,
+        instances=tuple(instance or ()),
     )
-    listing, more = Listing(), 0
+    show_list(view)
 
-    def wanted() -> Iterator[Message]:
-        nonlocal more
-        messages = read(settings.postfix, listing)
-        yield from islice(messages, most) if most else messages
-        more = sum(1 for _ in messages)
 
-    print_rows(output, _COLUMNS, map(_table_row if output is Format.table else row, wanted()))
-    if more:
-        say(f"{more} more; --limit 0 shows all")
-    if listing.unreadable:
+@dataclass(slots=True)
+class View:
+    """Which messages are listed, and how. `test` is the filter, which looks at the fields `test_need`."""
+
+    settings: Settings
+    output: Format
+    keys: list[str] | None = None  # columns; None: all for programs, the usual ones for people
+    limit: int | None = None
+    sort: str | None = None
+    test: Callable[[Message], object] | None = None
+    test_need: frozenset[str] = frozenset()
+    source: str | None = None
+    instances: tuple[str, ...] = ()
+    listing: Listing = field(default_factory=Listing)
+
+    @property
+    def is_table(self) -> bool:
+        return self.output is Format.table
+
+    @property
+    def shown(self) -> Sequence[str]:
+        """The columns of a table."""
+        return self.keys or DEFAULT_COLUMNS
+
+    @property
+    def most(self) -> int | None:
+        """How many are shown; None for all."""
+        if self.limit is None:
+            return SCREEN_LIMIT if self.is_table and sys.stdout.isatty() else None
+        return self.limit or None
+
+    @property
+    def need(self) -> frozenset[str]:
+        from postmaster.queue.read import ALL
+
+        if self.keys is None and not self.is_table:
+            return ALL
+        return needs(self.shown) | {"damage"} if self.is_table else needs(self.shown)
+
+    @property
+    def where(self) -> dict[str, Any]:
+        return {"source": self.source, "instances": self.instances}
+
+    @property
+    def chosen(self) -> dict[str, Any]:
+        return {"test": self.test, "test_need": self.test_need, **self.where}
+
+
+def show_list(view: View) -> None:
+    """Print the list, then what is missing in it. Raises PartialError where entries could not be read."""
+    more = Counted()
+    if view.sort is not None:
+        _print(view, _sorted(view, more))
+    elif view.most is not None:
+        _print(view, _first(view, view.most, more))
+    elif view.keys is None and view.output in (Format.json, Format.jsonl):
+        _print_json(view)
+    else:
+        from postmaster.queue.read import select
+
+        _print(view, select(view.settings, view.listing, need=view.need, **view.chosen))
+    if more.count:
+        say(f"{more.count} more; --limit 0 shows all")
+    if view.listing.unreadable:
         raise PartialError(
-            f"{listing.unreadable} entries of the queue could not be read", hint="run it again"
+            f"{view.listing.unreadable} entries of the queue could not be read", hint="run it again, as root"
         )
+
+
+@dataclass(slots=True)
+class Counted:
+    count: int = 0
+
+
+def _first(view: View, most: int, more: Counted) -> Iterator[Message]:
+    """The first messages without a walk through the whole queue; how many more there are, after them."""
+    from postmaster.queue.read import count_files, messages, select
+
+    if view.test is not None:
+        found = select(view.settings, view.listing, need=view.need, **view.chosen)
+    else:
+        found = messages(view.settings, view.listing, need=view.need, **view.where)
+    shown = 0
+    for message in islice(found, most):
+        shown += 1
+        yield message
+    if shown < most:
+        return
+    files = count_files(view.settings, **view.where) if view.test is None else None
+    more.count = sum(1 for _ in found) if files is None else max(0, files - shown)
+
+
+def _sorted(view: View, more: Counted) -> Iterator[Message]:
+    """The messages in order. They are kept packed, so that a hundred thousand stay below 100 MiB."""
+    import heapq
+
+    from postmaster.queue.read import pack, transform, unpack
+
+    assert view.sort is not None
+    reverse = view.sort.startswith("-")
+    name = column(view.sort.removeprefix("-"), "--sort")
+    key = sort_key(name, reverse=reverse)
+    need = view.need | needs([name])
+    packed = transform(
+        view.settings,
+        view.listing,
+        lambda message: (key(message), message.queue_id, pack(message)),
+        need=need,
+        **view.chosen,
+    )
+    seen = Counted()
+
+    def counted() -> Iterator[tuple[Any, str, bytes]]:
+        for one in packed:
+            seen.count += 1
+            if view.most is None and seen.count > SORT_LIMIT:
+                raise UsageError(
+                    f"sorting more than {SORT_LIMIT} messages needs --limit",
+                    hint=f"for example: --sort {view.sort} --limit 1000",
+                )
+            yield one
+
+    if view.most is None:
+        ordered = sorted(counted(), reverse=reverse)
+    else:
+        pick = heapq.nlargest if reverse else heapq.nsmallest
+        ordered = pick(view.most, counted())
+    more.count = seen.count - len(ordered)
+    for _, _, content in ordered:
+        yield unpack(content)
+
+
+def _print(view: View, found: Iterable[Message]) -> None:
+    if not view.is_table:
+        keys = view.keys
+        rows = map(row, found) if keys is None else (picked_row(one, keys) for one in found)
+        print_rows(view.output, [Column(key, key) for key in keys or row_keys()], rows)
+        return
+    cells: Iterator[dict[str, str]] = (table_row(one, view.shown) for one in found)
+    if sys.stdout.isatty():
+        import shutil
+
+        cells = fitted(cells, view.shown, shutil.get_terminal_size().columns)
+    print_rows(view.output, table_columns(view.shown), cells)
+
+
+def _print_json(view: View) -> None:
+    """The whole queue as JSON: the lines are made by the processes that read the messages."""
+    from postmaster.queue.read import transform
+
+    lines = transform(view.settings, view.listing, json_line, need=view.need, **view.chosen)
+    write = sys.stdout.write
+    if view.output is Format.jsonl:
+        for line in lines:
+            write(line + "\n")
+        return
+    begin = "[\n  "
+    for line in lines:
+        write(begin + line)
+        begin = ",\n  "
+    write("[]\n" if begin == "[\n  " else "\n]\n")
+
+
+def row_keys() -> list[str]:
+    """The keys of the JSON contract."""
+    return [key for key in COLUMNS if key not in ("age", "reason", "dsn")]
 
 
 def find(context: typer.Context, queue_ids: list[str]) -> dict[str, Message]:
     """The messages with these IDs, or all of them without any."""
+    from postmaster.queue.read import find as find_them
     from postmaster.queue.read import messages as read
 
-    wanted = set(queue_ids)
-    messages = read(state_of(context).settings.postfix, Listing())
-    return {m.queue_id: m for m in messages if not wanted or m.queue_id in wanted}
+    settings = state_of(context).settings
+    found = find_them(settings, Listing(), queue_ids) if queue_ids else read(settings, Listing())
+    return {m.queue_id: m for m in found}

@@ -27,6 +27,9 @@ def postqueue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     program.parent.mkdir()
     program.write_text(f"#!/bin/sh\ncat {listing}\n")
     program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    postconf = program.with_name("postconf")  # of a queue that is not there, so that postqueue is asked
+    postconf.write_text(f"#!/bin/sh\necho queue_directory = {tmp_path}/none\n")
+    postconf.chmod(postconf.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setenv("PATH", f"{program.parent}:/usr/bin:/bin")
     return listing
 
@@ -67,7 +70,7 @@ def test_a_message_that_is_not_there(bare: Cli, postqueue: Path) -> None:
 def test_without_postfix(bare: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     told = bare("queue", "list", expect=1)
-    assert "postqueue is not installed" in told.err
+    assert "postconf is not installed" in told.err
     assert told.err.count("\n") == 1
 
 

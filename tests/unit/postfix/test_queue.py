@@ -88,10 +88,10 @@ def test_an_impossible_time_is_no_message() -> None:
 
 @pytest.mark.parametrize("bad", ["", "-f", "../active/X", "A B", "Ä", "A" * 65, "ALL\n"])
 def test_only_a_queue_id_is_handed_to_postfix(bad: str, tmp_path: Any) -> None:
-    for act in (
-        lambda: queue.headers(tmp_path, bad),
-        lambda: queue.body(tmp_path, bad, 10),
-        lambda: queue.flush_messages(tmp_path, [bad]),
-    ):
+    def read() -> None:
+        with queue.content(tmp_path, bad):
+            pass
+
+    for act in (read, lambda: queue.flush_messages(tmp_path, [bad])):
         with pytest.raises(NotFoundError, match="is no queue ID"):
             act()
