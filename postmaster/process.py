@@ -6,6 +6,7 @@ even in a debug trace is listed in `secrets` and masked there and in errors.
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -180,3 +181,16 @@ def _complaint(result: Finished, secrets: Sequence[str]) -> str:
 def _tell(command: str, outcome: str) -> None:
     for observer in observers:
         observer(command, outcome)
+
+
+def current_actor() -> str:
+    """Who runs this command: the login behind sudo, else the user's name, else the uid."""
+    import pwd
+
+    behind = os.environ.get("SUDO_USER", "")
+    if behind and behind.isprintable() and len(behind) <= 64:
+        return behind
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())

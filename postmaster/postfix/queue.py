@@ -64,7 +64,7 @@ def headers(config_directory: Path, queue_id: str) -> str:
 
 def body(config_directory: Path, queue_id: str, limit: int) -> tuple[str, bool]:
     """(at most `limit` characters of the body, whether there is more). Raises NotFoundError."""
-    _check_id(queue_id)
+    check_id(queue_id)
     text, size = [], 0
     with stream(["postcat", "-c", str(config_directory), "-bq", queue_id]) as lines:
         for line in lines:
@@ -83,7 +83,7 @@ def flush(config_directory: Path) -> None:
 def flush_messages(config_directory: Path, queue_ids: Iterable[str]) -> None:
     """Try these messages now. Postfix answers 0 for unknown and held ones too: look them up first."""
     for queue_id in queue_ids:
-        _check_id(queue_id)
+        check_id(queue_id)
         run(
             ["postqueue", "-c", str(config_directory), "-i", queue_id],
             hint="it needs authorized_flush_users or root",
@@ -91,7 +91,7 @@ def flush_messages(config_directory: Path, queue_ids: Iterable[str]) -> None:
 
 
 def _postcat(config_directory: Path, option: str, queue_id: str) -> str:
-    _check_id(queue_id)
+    check_id(queue_id)
     done = run(["postcat", "-c", str(config_directory), option, queue_id], expect=None)
     if done.status != 0:
         if "No such file" in done.stderr:
@@ -104,7 +104,7 @@ def _postcat(config_directory: Path, option: str, queue_id: str) -> str:
     return done.stdout
 
 
-def _check_id(queue_id: str) -> None:
+def check_id(queue_id: str) -> None:
     """A queue ID has letters and digits alone; anything else could be read as an option or a path."""
     if not (queue_id.isascii() and queue_id.isalnum() and len(queue_id) <= 64):
         raise NotFoundError(f"{queue_id[:64]!r} is no queue ID", hint="postmaster queue list shows them")
