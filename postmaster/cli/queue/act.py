@@ -492,8 +492,9 @@ def opened(settings: Settings, places: Mapping[str, Place], *, announce: bool = 
 def _interrupted(action: Action, left: int) -> str:
     history, number = "postmaster queue history", action.number
     return (
-        f"action {number} ({action.verb}, by {action.who}) was interrupted: {left} messages are unfinished and"
-        f" may be on hold; {history} finish {number} goes on, {history} release {number} puts them back"
+        f"action {number} ({action.verb}, by {action.who}) was interrupted: {left} messages are unfinished"
+        f" and may be on hold; {history} finish {number} goes on, {history} release"
+        f" {number} puts them back"
     )
 
 
