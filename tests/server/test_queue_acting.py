@@ -1,0 +1,546 @@
+"""Acting on the queue of a real Postfix: effects, races, the trash, interruptions."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from postmaster.lab import lifecycle
+from postmaster.postfix import postconf, spool
+from postmaster.postfix.place import Place, load, locate
+from postmaster.queue import act as acting
+from postmaster.queue.act import Options, Result, Verb
+from postmaster.queue.fate import Watch
+from postmaster.queue.message import DEFAULT_INSTANCE, Message, Recipient
+from postmaster.queue.store import Item, Store, open_store
+from tests.server.conftest import start_lab
+from tests.tools.mail import Lab
+from tests.tools.sink import Sink, listening
+
+INSIDE = "127.0.0.1"  # in mynetworks
+STRANGER = "127.0.0.2"
+
+T = TypeVar("T")
+
+
+class Queue:
+    """A lab of its own with a queue, and the words of these tests."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.lab = lab
+        self.config = lab.settings.postfix.config_directory
+        self.place: Place = load(DEFAULT_INSTANCE, self.config)
+        self.places = {DEFAULT_INSTANCE: self.place}
+
+    def run(self, *arguments: str, expect: int | None = 0) -> subprocess.CompletedProcess[str]:
+        return self.lab.postmaster("queue", *arguments, expect=expect)
+
+    def act(self, *arguments: str, expect: int | None = 0) -> Any:
+        """Run an action that says yes, and what it tells in JSON."""
+        done = self.run(*arguments, "--yes", "-o", "json", expect=expect)
+        return json.loads(done.stdout) if done.stdout else json.loads(done.stderr.splitlines()[-1])
+
+    def submit(
+        self,
+        *recipients: str,
+        sender: str = "amy@inside.test",
+        body: str | bytes = "Hello.\n",
+        wait: bool = True,
+    ) -> str:
+        """Send a message by Postfix's sendmail; gives back its queue ID, once it was tried."""
+        before = {one.queue_id for one in self.messages()}
+        content = b"Subject: test\n\n" + (body if isinstance(body, bytes) else body.encode())
+        subprocess.run(
+            ["sendmail", "-C", str(self.config), "-i", "-f", sender, "--", *recipients],
+            input=content,
+            check=True,
+            timeout=30,
+        )
+        wanted = {one.partition("@")[0] for one in recipients}
+
+        def new() -> str | None:
+            for one in self.messages():
+                fresh = one.queue_id not in before and one.queue_name != "maildrop"
+                if fresh and wanted & {r.address.strip('"').partition("@")[0] for r in one.recipients}:
+                    return one.queue_id
+            return None
+
+        found = until(new)
+        if wait:
+            until(lambda: self.where(found) == "deferred")
+        return found
+
+    def receive(self, *recipients: str, sender: str = "stranger@outside.test", source: str = INSIDE) -> None:
+        with self.lab.smtp(source) as client:
+            client.sendmail(sender, list(recipients), "Subject: from outside\r\n\r\nHello.\r\n")
+
+    def messages(self) -> list[Message]:
+        """Read from the spool itself, with the parser."""
+        found = []
+        for file in spool.walk(self.place.spool):
+            with suppress(OSError):
+                descriptor = os.open(file.path, os.O_RDONLY)
+                try:
+                    envelope = spool.read_envelope(descriptor)
+                    size = os.fstat(descriptor).st_size
+                finally:
+                    os.close(descriptor)
+                if envelope.arrival_time is None or envelope.sender is None:
+                    continue
+                found.append(
+                    Message(
+                        instance=DEFAULT_INSTANCE,
+                        queue_name=file.queue,
+                        queue_id=file.queue_id,
+                        arrival_time=int(envelope.arrival_time),
+                        message_size=size if envelope.message_size is None else envelope.message_size,
+                        sender=envelope.sender,
+                        recipients=[Recipient(r.address) for r in envelope.recipients if not r.done],
+                    )
+                )
+        return found
+
+    def message(self, queue_id: str) -> Message:
+        return next(one for one in self.messages() if one.queue_id == queue_id)
+
+    def where(self, queue_id: str) -> str | None:
+        found = locate(self.place, queue_id)
+        return None if found is None else found[0]
+
+    def status(self, queue_id: str) -> os.stat_result:
+        found = locate(self.place, queue_id)
+        assert found is not None
+        return found[2]
+
+    def trash(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = json.loads(self.run("trash", "list", "-o", "json").stdout)
+        return found
+
+    def try_now(self, queue_id: str) -> None:
+        subprocess.run(["postqueue", "-c", str(self.config), "-i", queue_id], check=True, timeout=30)
+
+    def hold(self, *queue_ids: str) -> None:
+        self.postsuper("-h", *queue_ids)
+
+    def postsuper(self, option: str, *queue_ids: str) -> None:
+        text = "".join(f"{one}\n" for one in queue_ids)
+        subprocess.run(
+            ["postsuper", "-c", str(self.config), option, "-"],
+            input=text.encode(),
+            check=True,
+            capture_output=True,
+            timeout=60,
+        )
+
+    @contextmanager
+    def at_hand(self) -> Iterator[tuple[Store, Watch]]:
+        settings = self.lab.settings
+        with Watch(self.places, settings.log.files) as watch, open_store(settings.state) as store:
+            yield store, watch
+
+    def perform(
+        self,
+        verb: Verb,
+        messages: Sequence[Message],
+        between: Callable[[], None] = lambda: None,
+        **given: Any,
+    ) -> Result:
+        """Act through the library on messages that were listed before; `between` happens meanwhile."""
+        with self.at_hand() as (store, watch):
+            between()
+            number = store.begin(
+                verb=verb.value,
+                command="test",
+                who="test",
+                reason=None,
+                filter_text=None,
+                options={},
+                messages=messages,
+            )
+            items = [Item(at, one, None, None, None) for at, one in enumerate(messages)]
+            return acting.act(
+                items, Options(verb, **given), store=store, number=number, places=self.places, watch=watch
+            )
+
+    def empty(self) -> None:
+        subprocess.run(
+            ["postsuper", "-c", str(self.config), "-d", "ALL"], check=True, capture_output=True, timeout=60
+        )
+        self.run("trash", "purge", "--all", "--yes")
+
+
+def until(what: Callable[[], T | None], seconds: float = 20.0) -> T:
+    """Wait until something is true, and give it back."""
+    ends = time.monotonic() + seconds
+    while True:
+        found = what()
+        if found:
+            return found
+        assert time.monotonic() < ends, "it never came to be"
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def own(place: Callable[[], Path]) -> Iterator[Queue]:
+    """A lab whose queue is these tests' alone: who discards, who keeps trying, and no back-off."""
+    lab = start_lab(place())
+    config = lab.settings.postfix.config_directory
+    postconf.set_values(
+        config,
+        {
+            "transport_maps": "inline:{ leave.test=discard: }",
+            "transport_retry_time": "1s",
+            "minimal_backoff_time": "300s",
+            "smtpd_relay_restrictions": "permit",
+        },
+    )
+    subprocess.run(["postfix", "-c", str(config), "reload"], check=True, capture_output=True, timeout=30)
+    yield Queue(lab)
+    lifecycle.remove(lab.root)
+
+
+@pytest.fixture
+def queue(own: Queue) -> Iterator[Queue]:
+    yield own
+    own.empty()
+
+
+@pytest.fixture
+def elsewhere(own: Queue) -> Iterator[Sink]:
+    with listening(own.lab.status.outbound_port) as sink:
+        yield sink
+
+
+def outcomes(told: dict[str, Any]) -> dict[str, str]:
+    return {one["queue_id"]: one["outcome"] for one in told["messages"]}
+
+
+# Effects
+
+
+def test_hold_and_release_move_messages_and_keep_their_next_retry(queue: Queue) -> None:
+    one, other = queue.submit("a@elsewhere.test"), queue.submit("b@elsewhere.test")
+    retry = queue.status(one).st_mtime
+    told = queue.act("hold", one, other, "--reason", "to look at them")
+    assert told["counts"] == {"held": 2}
+    assert queue.where(one) == queue.where(other) == "hold"
+    assert queue.act("hold", one)["messages"][0]["detail"] == "it was on hold already"
+    assert queue.act("release", one)["counts"] == {"released": 1}
+    assert (queue.where(one), queue.where(other)) == ("deferred", "hold")
+    assert queue.status(one).st_mtime == retry
+    left = queue.act("release", one, other, expect=3)
+    assert outcomes(left) == {one: "left", other: "released"}
+
+
+def test_requeue_brings_a_message_in_again_under_a_new_id(queue: Queue) -> None:
+    one = queue.submit("a@elsewhere.test")
+    assert queue.act("requeue", one)["counts"] == {"requeued": 1}
+    assert queue.where(one) in (None, "maildrop")
+    queue.submit("wake@elsewhere.test")  # pickup is woken by what comes in
+    until(
+        lambda: any(
+            m.recipients[0].address == "a@elsewhere.test" and m.queue_name == "deferred"
+            for m in queue.messages()
+            if m.recipients
+        )
+    )
+    assert f"orig_id={one}" in queue.lab.log()
+
+
+def test_what_is_gone_is_told_apart_from_what_was_done(queue: Queue) -> None:
+    one = queue.submit("a@elsewhere.test")
+    told = queue.act("delete", one, "ABCDEF1234", expect=3)
+    assert told["counts"] == {"deleted": 1, "absent": 1}
+    assert told["absent"] == ["ABCDEF1234"]
+    refused = queue.act("delete", one, expect=1)
+    assert refused["error"]["code"] == "not_found"
+
+
+def test_nothing_is_done_without_ids_a_filter_or_all_nor_to_more_than_was_said(queue: Queue) -> None:
+    ids = [queue.submit(f"r{n}@elsewhere.test") for n in range(3)]
+    for verb in ("flush", "hold", "release", "requeue", "bounce", "delete"):
+        assert queue.run(verb, "--yes", expect=2).stdout == ""
+        assert queue.run(verb, ids[0], "--all", "--yes", expect=2).stdout == ""
+    assert "add --yes" in queue.run("delete", *ids, expect=2).stderr
+    refused = queue.run("delete", *ids, "--max", "2", "--yes", expect=2)
+    assert "3 messages match" in refused.stderr
+    plan = json.loads(queue.run("delete", *ids, "--dry-run", "-o", "json").stdout)
+    assert plan["plan"]["messages"] == 3
+    assert plan["plan"]["senders"] == [{"sender": "amy@inside.test", "messages": 3}]
+    assert plan["plan"]["destinations"] == [{"domain": "elsewhere.test", "messages": 3}]
+    assert all(queue.where(one) == "deferred" for one in ids)
+    told = queue.act("delete", "--all")
+    assert told["counts"] == {"deleted": 3}
+    assert all(queue.where(one) is None for one in ids)
+
+
+# The trash
+
+
+def content_of(queue: Queue, queue_id: str) -> bytes:
+    done = subprocess.run(
+        ["postcat", "-c", str(queue.config), "-bhq", queue_id], capture_output=True, check=True, timeout=30
+    )
+    return done.stdout
+
+
+BODIES = {
+    "plain": b"Hello.\n",
+    "dots": b".\n..\n.hidden\nFrom here\n\n\n.\n",
+    "eight-bit": "Grüße, 你好\n".encode() + b"\xff\xfe raw\n",
+    "long": b"x" * 900 + b"\n" + b"y" * 5000 + b"\nend without a line end",
+    "large": b"0123456789abcdef\n" * 40_000,
+}
+
+
+@pytest.mark.parametrize("kind", BODIES)
+def test_a_deleted_message_is_restored_and_delivered_as_it_was(queue: Queue, kind: str) -> None:
+    name = f"{kind}-r"
+    quoted = f'"{kind} quoted"@elsewhere.test'
+    sender = "" if kind == "dots" else "amy+tag@inside.test"
+    one = queue.submit(f"{name}@elsewhere.test", quoted, sender=sender, body=BODIES[kind])
+    content = content_of(queue, one)
+    assert queue.act("delete", one)["counts"] == {"deleted": 1}
+    assert queue.where(one) is None
+    (copy,) = queue.trash()
+    assert copy["queue_id"] == one
+    assert set(copy["recipients"]) == {f"{name}@elsewhere.test", quoted}
+    file = next((queue.lab.root / "state" / "trash").iterdir())
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert file.parent.stat().st_mode & 0o777 == 0o700
+    with listening(queue.lab.status.outbound_port) as sink:
+        told = json.loads(queue.run("trash", "restore", one, "-o", "json").stdout)
+        new = told["restored"][0]["new_id"]
+        got = sink.wait_for(f"{name}@elsewhere.test")
+        until(lambda: queue.where(new) is None)
+    assert got.sender == sender
+    assert set(got.recipients) == {f"{name}@elsewhere.test", quoted}
+    sent = b"".join(
+        (b"." + line if line.startswith(b".") else line) for line in content.splitlines(keepends=True)
+    )
+    sent = sent if sent.endswith(b"\n") else sent + b"\n"
+    if kind == "long":  # smtp_line_length_limit breaks long lines, in each delivery alike
+        assert got.content.replace(b"\r\n ", b"").replace(b"\r\n", b"\n") == sent
+    else:
+        assert got.content.replace(b"\r\n", b"\n") == sent
+    assert len(sink.messages) == 1
+    assert queue.trash() == []
+    assert queue.run("trash", "restore", one, expect=1).stdout == ""
+
+
+def test_a_restored_message_goes_only_to_who_had_not_got_it(queue: Queue) -> None:
+    with listening(queue.lab.status.outbound_port) as sink:
+        one = queue.submit("done@elsewhere.test", "later@elsewhere.test")
+        assert sink.count("done@elsewhere.test") == 1
+        queue.act("delete", one)
+        assert queue.trash()[0]["recipients"] == ["later@elsewhere.test"]
+        queue.run("trash", "restore", one)
+        until(lambda: any(m.queue_name == "deferred" for m in queue.messages()))
+        assert [m.recipients for m in queue.messages()] == [[Recipient("later@elsewhere.test")]]
+        assert sink.count("done@elsewhere.test") == 1
+
+
+def test_a_restored_message_outlives_a_restart_of_postfix_under_its_id(queue: Queue) -> None:
+    one = queue.submit("a@elsewhere.test")
+    queue.act("delete", one)
+    new = json.loads(queue.run("trash", "restore", one, "-o", "json").stdout)["restored"][0]["new_id"]
+    until(lambda: queue.where(new) == "deferred")
+    queue.hold(new)
+    done = subprocess.run(["postsuper", "-c", str(queue.config)], capture_output=True, check=True, timeout=60)
+    assert b"Renamed" not in done.stderr
+    assert queue.where(new) == "hold"
+
+
+def test_restoring_warns_when_the_lifetime_is_over(queue: Queue) -> None:
+    one = queue.submit("a@elsewhere.test")
+    queue.act("delete", one)
+    with queue.at_hand() as (store, _):
+        connection = store._connection
+        connection.execute("UPDATE copy SET arrival_time = arrival_time - 6 * 86400")
+    told = queue.run("trash", "restore", one, "-o", "json")
+    assert json.loads(told.stdout)["restored"][0]["outlived"] is True
+    assert "outlived" in told.stderr
+
+
+def test_the_trash_is_emptied_when_the_grace_is_over_and_by_hand(queue: Queue) -> None:
+    one, other = queue.submit("a@elsewhere.test"), queue.submit("b@elsewhere.test")
+    queue.act("delete", one, other)
+    with queue.at_hand() as (store, _):
+        store._connection.execute("UPDATE copy SET since = since - 8 * 86400 WHERE queue_id = ?", (one,))
+    assert [copy["queue_id"] for copy in queue.trash()] == [other]
+    assert len(list((queue.lab.root / "state" / "trash").iterdir())) == 1
+    queue.run("trash", "purge", "--all", expect=2)
+    assert json.loads(queue.run("trash", "purge", "--all", "--yes", "-o", "json").stdout) == {"purged": 1}
+    assert list((queue.lab.root / "state" / "trash").iterdir()) == []
+
+
+def test_now_keeps_no_copy_and_too_little_room_refuses(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = queue.submit("a@elsewhere.test")
+    monkeypatch.setenv("POSTMASTER_QUEUE_TRASH_FREE_SPACE", str(1 << 30))
+    refused = queue.act("delete", one, expect=1)
+    assert refused["error"]["code"] == "space"
+    assert "--now" in refused["error"]["hint"]
+    assert queue.where(one) == "deferred"
+    assert queue.act("delete", one, "--now")["counts"] == {"deleted": 1}
+    assert queue.trash() == []
+
+
+# Races
+
+
+def test_a_message_delivered_between_listing_and_acting_is_told_as_delivered(queue: Queue) -> None:
+    one, other = queue.submit("a@elsewhere.test"), queue.submit("b@elsewhere.test")
+    listed = [queue.message(one), queue.message(other)]
+    came: list[int] = []
+
+    def deliver() -> None:
+        with listening(queue.lab.status.outbound_port) as sink:
+            queue.try_now(one)
+            until(lambda: queue.where(one) is None)
+            came.append(sink.count("a@elsewhere.test"))
+
+    result = queue.perform(Verb.delete, listed, deliver)
+    told = {done.message.queue_id: done.outcome for done in result.done}
+    assert told == {one: "delivered", other: "deleted"}
+    assert came == [1]
+    assert [copy["queue_id"] for copy in queue.trash()] == [other]
+
+
+@pytest.mark.parametrize("verb", [Verb.hold, Verb.delete, Verb.requeue, Verb.bounce, Verb.redirect])
+def test_a_message_held_during_its_delivery_is_delivered_once_and_told_so(
+    queue: Queue, elsewhere: Sink, verb: Verb
+) -> None:
+    where = f"slow-{verb}@elsewhere.test"
+    one = queue.submit(where, wait=False)
+    assert elsewhere.stalled.wait(20)
+    listed = [queue.message(one)]
+    told: list[Result] = []
+    worker = threading.Thread(
+        target=lambda: told.append(queue.perform(verb, listed, address="x@elsewhere.test"))
+    )
+    worker.start()
+    until(lambda: queue.where(one) == "hold")
+    time.sleep(0.5)
+    assert not told, "it must wait for the delivery to end"
+    elsewhere.go.set()
+    worker.join(30)
+    (done,) = told[0].done
+    assert (done.outcome, done.message.queue_id) == ("delivered", one)
+    assert elsewhere.count(where) == 1
+    until(lambda: queue.where(one) is None)
+    assert queue.trash() == []
+    time.sleep(0.5)
+    assert [message.recipients for message in elsewhere.messages] == [(where,)]
+
+
+def test_a_delivery_that_does_not_end_in_time_goes_on_and_is_told_as_busy(
+    queue: Queue, elsewhere: Sink
+) -> None:
+    one = queue.submit("slow-busy@elsewhere.test", wait=False)
+    assert elsewhere.stalled.wait(20)
+    result = queue.perform(Verb.delete, [queue.message(one)], lock_wait=0.5)
+    assert [done.outcome for done in result.done] == ["busy"]
+    assert queue.where(one) in ("deferred", "active")
+    elsewhere.go.set()
+    until(lambda: elsewhere.messages)
+    queue.try_now(one)
+    until(lambda: queue.where(one) is None)
+    assert elsewhere.count("slow-busy@elsewhere.test") == 1
+
+
+def test_a_message_that_lost_recipients_is_acted_on_only_if_the_filter_still_means_it(
+    queue: Queue, elsewhere: Sink
+) -> None:
+    ids = {}
+    for name in ("keep", "drop"):
+        ids[name] = queue.submit(f"slow-{name}@elsewhere.test", f"later-{name}@other.test", wait=False)
+        assert elsewhere.stalled.wait(20)
+        elsewhere.stalled.clear()
+    listed = {name: queue.message(one) for name, one in ids.items()}
+    assert all(len(one.recipients) == 2 for one in listed.values())
+    told: dict[str, Result] = {}
+
+    def still(name: str) -> Callable[[Message], bool]:
+        wanted = {"keep": "slow-keep@elsewhere.test", "drop": "later-drop@other.test"}[name]
+        return lambda message: any(one.address == wanted for one in message.recipients)
+
+    def work(name: str) -> None:
+        told[name] = queue.perform(Verb.delete, [listed[name]], still=still(name))
+
+    workers = [threading.Thread(target=work, args=(name,)) for name in ids]
+    for worker in workers:
+        worker.start()
+    until(lambda: all(queue.where(one) == "hold" for one in ids.values()))
+    elsewhere.go.set()
+    for worker in workers:
+        worker.join(30)
+    assert [done.outcome for done in told["keep"].done] == ["changed"]
+    assert [done.outcome for done in told["drop"].done] == ["deleted"]
+    assert "1 of its recipients" in str(told["drop"].done[0].detail)
+    assert queue.where(ids["keep"]) in ("deferred", "active")
+    assert queue.where(ids["drop"]) is None
+    assert [copy["recipients"] for copy in queue.trash()] == [["later-drop@other.test"]]
+
+
+@pytest.mark.parametrize(
+    "verb", [Verb.hold, Verb.release, Verb.requeue, Verb.bounce, Verb.delete, Verb.redirect]
+)
+@pytest.mark.parametrize("difference", ["arrival", "sender", "size", "recipient"])
+@pytest.mark.parametrize("queue_name", ["deferred", "hold"])
+def test_another_message_under_a_used_id_is_left_where_it_was(
+    queue: Queue, verb: Verb, difference: str, queue_name: str
+) -> None:
+    one = queue.submit("a@elsewhere.test")
+    if queue_name == "hold":
+        queue.hold(one)
+    now = queue.message(one)
+    before = {
+        "arrival": replace(now, arrival_time=now.arrival_time - 1),
+        "sender": replace(now, sender="bob@inside.test"),
+        "size": replace(now, message_size=now.message_size + 1),
+        "recipient": replace(now, recipients=[Recipient("b@elsewhere.test")]),
+    }[difference]
+    retry = queue.status(one).st_mtime
+    result = queue.perform(verb, [before], address="x@elsewhere.test")
+    expected = "left" if verb is Verb.release and queue_name == "deferred" else "changed"
+    assert [done.outcome for done in result.done] == [expected]
+    assert queue.where(one) == queue_name
+    assert queue.status(one).st_mtime == retry
+    assert queue.status(one).st_mode & 0o777 == 0o700
+    assert queue.trash() == []
+
+
+def test_a_used_id_twice_in_one_plan_touches_only_the_right_message(queue: Queue) -> None:
+    one = queue.submit("a@elsewhere.test")
+    now = queue.message(one)
+    old = replace(now, arrival_time=now.arrival_time - 100)
+    result = queue.perform(Verb.delete, [old, now])
+    assert [done.outcome for done in result.done] == ["changed", "deleted"]
+    assert queue.where(one) is None
+
+
+def test_two_actions_at_once_do_each_message_once(queue: Queue) -> None:
+    ids = [queue.submit(f"r{n}@elsewhere.test") for n in range(6)]
+    listed = [queue.message(one) for one in ids]
+    told: list[Result] = []
+    workers = [
+        threading.Thread(target=lambda: told.append(queue.perform(Verb.delete, listed, lock_wait=5)))
+        for _ in range(2)
+    ]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(60)
+    done = sorted(one.message.queue_id for result in told for one in result.done if one.outcome == "deleted")
+    assert done == sorted(ids)
+    assert sorted(copy["queue_id"] for copy in queue.trash()) == sorted(ids)
