@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import pytest
 
+from postmaster.errors import RightsError
 from postmaster.lab import lifecycle
 from postmaster.postfix import postconf, spool
 from postmaster.postfix.place import Place, load, locate
@@ -201,7 +202,7 @@ def own(place: Callable[[], Path]) -> Iterator[Queue]:
             "transport_maps": "inline:{ leave.test=discard: }",
             "transport_retry_time": "1s",
             "minimal_backoff_time": "300s",
-            "smtpd_relay_restrictions": "permit",
+            "smtpd_relay_restrictions": "check_recipient_access static:OK, reject_unauth_destination",
         },
     )
     subprocess.run(["postfix", "-c", str(config), "reload"], check=True, capture_output=True, timeout=30)
@@ -254,7 +255,7 @@ def test_requeue_brings_a_message_in_again_under_a_new_id(queue: Queue) -> None:
             if m.recipients
         )
     )
-    assert f"orig_id={one}" in queue.lab.log()
+    until(lambda: f"orig_id={one}" in queue.lab.log())
 
 
 def test_what_is_gone_is_told_apart_from_what_was_done(queue: Queue) -> None:
@@ -544,3 +545,201 @@ def test_two_actions_at_once_do_each_message_once(queue: Queue) -> None:
     done = sorted(one.message.queue_id for result in told for one in result.done if one.outcome == "deleted")
     assert done == sorted(ids)
     assert sorted(copy["queue_id"] for copy in queue.trash()) == sorted(ids)
+
+
+# maildrop, bounce, redirect
+
+
+@pytest.fixture
+def no_pickup(queue: Queue) -> Iterator[Queue]:
+    """A queue whose maildrop nobody empties."""
+    master = queue.config / "master.cf"
+    before = master.read_text()
+    master.write_text("\n".join(line for line in before.splitlines() if not line.startswith("pickup")) + "\n")
+    reload = ["postfix", "-c", str(queue.config), "reload"]
+    subprocess.run(reload, check=True, capture_output=True, timeout=30)
+    time.sleep(1)
+    yield queue
+    master.write_text(before)
+    subprocess.run(reload, check=True, capture_output=True, timeout=30)
+
+
+def test_what_is_in_maildrop_can_be_deleted_and_restored(no_pickup: Queue) -> None:
+    queue = no_pickup
+    for name in ("stay", "go"):
+        subprocess.run(
+            ["sendmail", "-C", str(queue.config), "-f", "amy@inside.test", "--", f"{name}@elsewhere.test"],
+            input=b"Subject: in maildrop\n\nHello.\n",
+            check=True,
+            timeout=30,
+        )
+    there = {m.recipients[0].address: m.queue_id for m in queue.messages() if m.queue_name == "maildrop"}
+    one = there["go@elsewhere.test"]
+    before = Path(str(queue.place.spool), "maildrop", one).read_bytes()
+    owner = queue.status(one).st_uid
+    assert outcomes(queue.act("hold", one, expect=1)) == {one: "left"}
+    assert queue.where(one) == "maildrop"
+    assert queue.act("delete", "recipient=go@elsewhere.test and queue=maildrop")["counts"] == {"deleted": 1}
+    assert queue.where(one) is None
+    assert queue.where(there["stay@elsewhere.test"]) == "maildrop"
+    new = json.loads(queue.run("trash", "restore", one, "-o", "json").stdout)["restored"][0]["new_id"]
+    found = locate(queue.place, new)
+    assert found is not None
+    assert found[0] == "maildrop"
+    assert Path(found[1]).read_bytes() == before
+    assert found[2].st_uid == owner
+    Path(found[1]).unlink()
+    queue.act("delete", there["stay@elsewhere.test"], "--now")
+
+
+def test_a_bounce_is_followed_until_the_notification_is_on_its_way(queue: Queue) -> None:
+    one = queue.submit("a@elsewhere.test", sender="amy@inside.test")
+    queue.hold(one)
+    (told,) = queue.act("bounce", one)["messages"]
+    assert told["outcome"] == "bounced"
+    notice = told["detail"].rpartition(" ")[2]
+    found = queue.message(notice)
+    assert (found.sender, found.recipients[0].address) == ("", "amy@inside.test")
+    assert queue.where(one) is None
+    two = queue.submit("b@elsewhere.test")
+    assert outcomes(queue.act("expire", two)) == {two: "bounced"}
+
+
+def test_mail_from_strangers_is_not_returned_by_accident(queue: Queue) -> None:
+    queue.receive("victim@elsewhere.test", source=STRANGER)
+    queue.receive("friend@elsewhere.test", source=INSIDE)
+    until(lambda: [m.queue_name for m in queue.messages()] == ["deferred"] * 2)
+    ids = {m.recipients[0].address: m.queue_id for m in queue.messages()}
+    stranger, friend = ids["victim@elsewhere.test"], ids["friend@elsewhere.test"]
+    refused = queue.act("bounce", stranger, friend, expect=2)
+    assert stranger in refused["error"]["message"]
+    assert friend not in refused["error"]["message"]
+    assert "delete" in refused["error"]["hint"]
+    assert queue.where(stranger) == queue.where(friend) == "deferred"
+    assert outcomes(queue.act("bounce", friend)) == {friend: "bounced"}
+    assert outcomes(queue.act("bounce", stranger, "--bounce-outsiders")) == {stranger: "bounced"}
+
+
+@pytest.mark.parametrize("sender", ["amy@inside.test", "", '"amy ash"@inside.test', "-x@inside.test"])
+def test_redirected_mail_goes_to_the_new_address_alone_with_its_sender(queue: Queue, sender: str) -> None:
+    with listening(queue.lab.status.outbound_port) as sink:
+        one = queue.submit("later@elsewhere.test", "done@elsewhere.test", sender=sender, body=BODIES["dots"])
+        content = content_of(queue, one)
+        told = queue.act("redirect", one, "new@elsewhere.test")
+        assert told["counts"] == {"redirected": 1}
+        got = sink.wait_for("new@elsewhere.test")
+        assert queue.where(one) is None
+        assert (got.sender, got.recipients) == (sender, ("new@elsewhere.test",))
+        assert sink.count("done@elsewhere.test") == 1
+        assert sink.count("later@elsewhere.test") == 0
+    sent = b"".join(b"." + li if li.startswith(b".") else li for li in content.splitlines(keepends=True))
+    assert got.content.replace(b"\r\n", b"\n").endswith(sent)
+    added = got.content.replace(b"\r\n", b"\n").removesuffix(sent)
+    assert added.startswith(b"Received:")
+    assert added.count(b"Received:") == 1
+    (copy,) = queue.trash()
+    assert copy["recipients"] == ["later@elsewhere.test"]
+
+
+def test_a_redirect_that_postfix_refuses_puts_the_message_back(queue: Queue) -> None:
+    one = queue.submit("a@elsewhere.test", body="x" * 20000 + "\n")
+    postconf.set_values(queue.config, {"message_size_limit": "10000"})
+    try:
+        told = queue.act("redirect", one, "new@elsewhere.test", expect=1)
+    finally:
+        postconf.set_values(queue.config, {"message_size_limit": "10240000"})
+    assert outcomes(told) == {one: "failed"}
+    assert queue.where(one) == "deferred"
+    assert queue.trash() == []
+
+
+# Flushing
+
+
+def test_a_flush_tells_what_became_of_each(queue: Queue) -> None:
+    ids = {name: queue.submit(f"{name}@elsewhere.test") for name in ("fine", "later", "refused", "held")}
+    queue.hold(ids["held"])
+    with listening(queue.lab.status.outbound_port):
+        told = queue.act("flush", *ids.values(), expect=3)
+    assert outcomes(told) == {
+        ids["fine"]: "sent",
+        ids["later"]: "deferred",
+        ids["refused"]: "returned",
+        ids["held"]: "left",
+    }
+    details = {one["queue_id"]: one["detail"] for one in told["messages"]}
+    assert "451 4.2.0 come back later" in details[ids["later"]]
+    assert "550 5.1.1" in details[ids["refused"]]
+    assert queue.where(ids["later"]) == "deferred"
+
+
+def test_a_paced_flush_keeps_its_pace_and_stops_when_the_other_side_says_so(queue: Queue) -> None:
+    good = [queue.submit(f"fine{n}@elsewhere.test", sender="one@inside.test") for n in range(4)]
+    with listening(queue.lab.status.outbound_port) as sink:
+        begun = time.monotonic()
+        told = queue.act("flush", "sender=one@inside.test", "--pace", "2/s")
+        assert set(outcomes(told).values()) == {"sent"}
+        assert len(told["messages"]) == len(good)
+        assert time.monotonic() - begun >= 1.5
+        assert len(sink.messages) == 4
+    names = ["fine", "busy", "late1", "late2", "late3"]
+    ids = [queue.submit(f"{name}@elsewhere.test") for name in names]
+    with listening(queue.lab.status.outbound_port) as sink:
+        done = queue.run("flush", *ids, "--pace", "1/s", "--yes", "-o", "json", "--wait", "5", expect=3)
+        found = outcomes(json.loads(done.stdout))
+        assert "slow down" in done.stderr
+        assert "bounds only" in done.stderr or "bounds what this command triggers" in done.stderr
+    stopped = [one for one in ids if found[one] == "not tried"]
+    assert ids[0] not in stopped
+    assert ids[-1] in stopped
+    assert all(queue.where(one) == "deferred" for one in stopped)
+
+
+def test_a_flush_without_a_log_looks_at_the_queue(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    ids = {name: queue.submit(f"{name}@elsewhere.test") for name in ("fine", "later")}
+    from postmaster.queue import pace
+
+    with listening(queue.lab.status.outbound_port):
+        blind = Watch({DEFAULT_INSTANCE: replace(queue.place, log_file=None)}, [Path("/nonexistent/log")])
+        assert not blind.readable
+        told = pace.flush(
+            [queue.message(one) for one in ids.values()], pace.FlushOptions(wait=20), queue.places, blind
+        )
+    assert {one.message.queue_id: one.outcome for one in told.done} == {
+        ids["fine"]: "gone",
+        ids["later"]: "deferred",
+    }
+
+
+# Rights
+
+
+def as_nobody(what: Callable[[], None]) -> str:
+    """What happens when another user does it: the name of the error and its hint."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.setgroups([])
+            os.setresgid(65534, 65534, 65534)
+            os.setresuid(65534, 65534, 65534)
+            what()
+            said = "nothing"
+        except BaseException as error:
+            said = f"{type(error).__name__}: {error} ({getattr(error, 'hint', '')})"
+        os.write(writing, said.encode())
+        os._exit(0)
+    os.close(writing)
+    os.waitpid(child, 0)
+    with os.fdopen(reading) as pipe:
+        return pipe.read()
+
+
+def test_without_the_rights_the_missing_one_is_named_before_anything_is_done(queue: Queue) -> None:
+    from postmaster.postfix import postsuper
+
+    one = queue.submit("a@elsewhere.test")
+    said = as_nobody(lambda: postsuper.check(queue.config))
+    assert said.startswith(RightsError.__name__)
+    assert "sudo" in said
+    assert queue.where(one) == "deferred"

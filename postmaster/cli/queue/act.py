@@ -353,6 +353,8 @@ class Begun:
         chosen = choose(self._context, list(words or ()), everything, listing)
         self.test, self.text = chosen.test, chosen.text or (" ".join(chosen.ids) or "--all")
         found = plan(chosen.messages)
+        order = {queue_id: at for at, queue_id in enumerate(chosen.ids)}
+        found.messages.sort(key=lambda message: order.get(message.queue_id, 0))
         there = {message.queue_id for message in found.messages}
         absent = [queue_id for queue_id in chosen.ids if queue_id not in there]
         self.absent = tuple(absent)
