@@ -101,6 +101,7 @@ def _act(
         stdin="".join(f"{queue_id}\n" for queue_id in ids),
         timeout=TIMEOUT,
         expect=None,
+        whole=True,  # half an ID could be another message's
         hint="postsuper comes with Postfix; run this as root",
     )
     answer = parse(done.stderr, word, total)

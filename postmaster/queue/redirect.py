@@ -29,6 +29,7 @@ def resend(place: Place, message: Message, address: str) -> None:
         ["sendmail", "-C", directory, "-G", "-i", "-f", message.sender, "--", address],
         stdin=content.encode("utf-8", "surrogateescape"),
         timeout=TIMEOUT,
+        whole=True,  # half a message would be delivered as if it were all
         hint="Postfix did not take it; the message stays where it is",
     )
 
