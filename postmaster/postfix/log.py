@@ -32,7 +32,7 @@ _QUEUE_ID = re.compile(r"[0-9A-Za-z]{6,64}\Z")
 _DSN = re.compile(r"[245]\.\d{1,3}\.\d{1,3}\Z")
 _LEVELS = ("warning", "error", "fatal", "panic")
 _MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
-_SAID = re.compile(r"(?:said: |: host \S{1,300} said: )(\d{3})[ -]")
+_SAID = re.compile(r"(?:said|refused to talk to me): (\d{3})[ -]")
 
 
 @dataclass(frozen=True, slots=True)

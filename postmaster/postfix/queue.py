@@ -105,6 +105,9 @@ def _postcat(config_directory: Path, option: str, queue_id: str) -> str:
 
 
 def check_id(queue_id: str) -> None:
-    """A queue ID has letters and digits alone; anything else could be read as an option or a path."""
-    if not (queue_id.isascii() and queue_id.isalnum() and len(queue_id) <= 64):
+    """A queue ID has letters and digits alone; anything else could be read as an option or a path.
+
+    `ALL` is none: to postsuper it can mean every message. Raises NotFoundError.
+    """
+    if not (queue_id.isascii() and queue_id.isalnum() and len(queue_id) <= 64) or queue_id == "ALL":
         raise NotFoundError(f"{queue_id[:64]!r} is no queue ID", hint="postmaster queue list shows them")

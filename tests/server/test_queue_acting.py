@@ -16,8 +16,8 @@ import pytest
 
 from postmaster.errors import RightsError
 from postmaster.lab import lifecycle
-from postmaster.postfix import postconf
-from postmaster.postfix.place import locate
+from postmaster.postfix import postconf, spool
+from postmaster.postfix.place import locate, paths
 from postmaster.queue.act import Result, Verb
 from postmaster.queue.fate import Watch
 from postmaster.queue.message import DEFAULT_INSTANCE, Message, Recipient
@@ -568,3 +568,30 @@ def test_without_the_rights_the_missing_one_is_named_before_anything_is_done(que
     assert said.startswith(RightsError.__name__)
     assert "sudo" in said
     assert queue.where(one) == "deferred"
+
+
+def test_long_queue_ids_are_found_deleted_and_given(queue: Queue) -> None:
+    reload = ["postfix", "-c", str(queue.config), "reload"]
+    postconf.set_values(queue.config, {"enable_long_queue_ids": "yes", "hash_queue_depth": "2"})
+    subprocess.run(reload, check=True, capture_output=True, timeout=30)
+    long = Queue(queue.lab)
+    try:
+        one = long.submit("a@elsewhere.test")
+        assert "z" in one
+        found = locate(long.place, one)
+        assert found is not None
+        assert found[1] == next(paths(long.place, "deferred", one))
+        assert long.act("delete", one)["counts"] == {"deleted": 1}
+        new = json.loads(long.run("trash", "restore", one, "-o", "json").stdout)["restored"][0]["new_id"]
+        assert "z" in new
+        until(lambda: long.where(new) == "deferred")
+        assert spool.is_queue_id(new)
+        assert long.act("hold", new)["counts"] == {"held": 1}
+        done = subprocess.run(
+            ["postsuper", "-c", str(long.config)], capture_output=True, check=True, timeout=60
+        )
+        assert b"Renamed" not in done.stderr
+        assert long.where(new) == "hold"
+    finally:
+        postconf.set_values(queue.config, {"enable_long_queue_ids": "no", "hash_queue_depth": "1"})
+        subprocess.run(reload, check=True, capture_output=True, timeout=30)
