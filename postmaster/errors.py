@@ -97,6 +97,12 @@ class ServerError(PostmasterError):
     code = "server"
 
 
+class RightsError(PostmasterError):
+    """This user may not do it; the hint says which right is missing and how to get it."""
+
+    code = "rights"
+
+
 class PartialError(PostmasterError):
     """Done in part; the message says which part is left (exit status 3)."""
 
