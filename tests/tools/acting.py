@@ -11,7 +11,8 @@ from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 from postmaster.postfix import postconf, spool
-from postmaster.postfix.place import Place, load, locate
+from postmaster.postfix.instances import instances
+from postmaster.postfix.place import locate
 from postmaster.queue import act as acting
 from postmaster.queue.act import Options, Result, Verb
 from postmaster.queue.fate import Watch
@@ -31,7 +32,7 @@ class Queue:
     def __init__(self, lab: Lab) -> None:
         self.lab = lab
         self.config = lab.settings.postfix.config_directory
-        self.place: Place = load(DEFAULT_INSTANCE, self.config)
+        (self.place,) = instances(self.config)
         self.places = {DEFAULT_INSTANCE: self.place}
 
     def run(self, *arguments: str, expect: int | None = 0) -> subprocess.CompletedProcess[str]:
@@ -79,9 +80,9 @@ class Queue:
     def messages(self) -> list[Message]:
         """Read from the spool itself, with the parser."""
         found = []
-        for file in spool.walk(self.place.spool):
+        for queue, queue_id, path in spool.walk(str(self.place.spool)):
             with suppress(OSError):
-                descriptor = os.open(file.path, os.O_RDONLY)
+                descriptor = os.open(path, os.O_RDONLY)
                 try:
                     envelope = spool.read_envelope(descriptor)
                     size = os.fstat(descriptor).st_size
@@ -92,8 +93,8 @@ class Queue:
                 found.append(
                     Message(
                         instance=DEFAULT_INSTANCE,
-                        queue_name=file.queue,
-                        queue_id=file.queue_id,
+                        queue_name=queue,
+                        queue_id=queue_id,
                         arrival_time=int(envelope.arrival_time),
                         message_size=size if envelope.message_size is None else envelope.message_size,
                         sender=envelope.sender,

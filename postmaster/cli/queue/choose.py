@@ -2,7 +2,8 @@
 
 `@choosing` gives a command these options and hands it one `Chosen` instead: the filter that all of
 them make together, where to read from, which instances. Nothing chosen is a `node` of None; a
-command that acts must refuse that, as it would mean the whole queue.
+command that acts must refuse that, as it would mean the whole queue. A command with a parameter `last`
+gets the last word apart.
 """
 
 from __future__ import annotations
@@ -22,8 +23,9 @@ from postmaster.errors import UsageError
 
 if TYPE_CHECKING:
     from postmaster.postfix.queue import Listing
-    from postmaster.queue.expression import Node
+    from postmaster.queue.expression import Node, Test
     from postmaster.queue.message import Message
+    from postmaster.settings import Settings
 
 HINT = "put the whole filter in single quotes, as in 'sender=*@shop.example and reason~\"too many\"'"
 
@@ -50,6 +52,7 @@ class Chosen:
     ids: tuple[str, ...] = ()  # the IDs among the words, to tell which of them are not there
     source: str | None = None  # None: the spool where it may be read, else postqueue
     instances: tuple[str, ...] = ()  # empty: all
+    only_ids: bool = False  # whether the words are all IDs: then nothing else need be read
 
     def needs(self) -> frozenset[str]:
         """What must be read of a message to choose by it."""
@@ -121,7 +124,8 @@ _OPTIONS: dict[str, Any] = {
 def choosing(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the options above. It takes what they say as its parameter `chosen`."""
     signature = inspect.signature(command, eval_str=True)
-    own = [one for one in signature.parameters.values() if one.name != "chosen"]
+    own = [one for one in signature.parameters.values() if one.name not in ("chosen", "last")]
+    with_last = "last" in signature.parameters
     shared = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
         for name, annotation in _OPTIONS.items()
@@ -129,9 +133,11 @@ def choosing(command: Callable[..., None]) -> Callable[..., None]:
 
     @wraps(command)
     def with_options(**given: Any) -> None:
-        command(
-            **{one.name: given[one.name] for one in own}, chosen=choose(**{n: given[n] for n in _OPTIONS})
-        )
+        options = {name: given[name] for name in _OPTIONS}
+        rest = {one.name: given[one.name] for one in own}
+        if with_last:
+            *options["words"], rest["last"] = options["words"] or [""]
+        command(**rest, chosen=choose(**options))
 
     first = [one for one in own if one.name == "context"]
     rest = [one for one in own if one.name != "context"]
@@ -155,7 +161,7 @@ def choose(
     """What the words and options choose together: all of them must hold. Raises FilterError."""
     from postmaster.queue.expression import all_of, any_of, check_source, term
 
-    nodes, ids = _from_words(list(words or []))
+    nodes, ids, only_ids = _from_words(list(words or []))
     if sender is not None:
         nodes.append(term("sender", "=", _pattern(sender, "--sender")))
     if recipient is not None:
@@ -168,30 +174,57 @@ def choose(
         nodes.append(term("reason", "=", f"*{reason}*"))
     queues = any_of(term("queue", "=", one.value) for one in queue or ())
     node = all_of([*nodes, queues] if queues is not None else nodes)
-    where = None if source is None else source.value
-    if node is not None and where is not None:
-        check_source(node, where)
-    return Chosen(node, ids, where, tuple(instance or ()))
+    place = None if source is None else source.value
+    if node is not None and place is not None:
+        check_source(node, place)
+    return Chosen(node, ids, place, tuple(instance or ()), only_ids)
+
+
+def chosen_test(settings: Settings, chosen: Chosen) -> Test | None:
+    """The filter as a test, None where nothing was chosen. Raises FilterError where it cannot be answered."""
+    import time
+
+    from postmaster.postfix.instances import chosen as instances
+    from postmaster.queue.content import header_reader
+    from postmaster.queue.expression import check_source, compile_filter
+    from postmaster.queue.read import source_of
+
+    if chosen.node is None:
+        return None
+    for one in instances(settings.postfix.config_directory, chosen.instances):
+        check_source(chosen.node, source_of(one, chosen.source))
+    return compile_filter(chosen.node, time.time(), header_reader(settings))
+
+
+def where(settings: Settings, chosen: Chosen) -> dict[str, Any]:
+    """What the functions of `queue/read.py` want to know of the choice."""
+    return {
+        "test": chosen_test(settings, chosen),
+        "test_need": chosen.needs(),
+        "source": chosen.source,
+        "instances": chosen.instances,
+    }
 
 
 def read_chosen(
-    context: typer.Context, chosen: Chosen, listing: Listing, needed: frozenset[str] = frozenset()
+    context: typer.Context, chosen: Chosen, listing: Listing, needed: frozenset[str] | None = None
 ) -> Iterator[Message]:
-    """The chosen messages as they come; `needed` is what the command reads of them besides."""
-    import time
+    """The chosen messages; `needed` is what the command reads of them, None for all there is."""
+    from postmaster.queue.read import ALL, find, select
 
-    from postmaster.queue.expression import check_source, compile_filter
-    from postmaster.queue.read import messages
+    settings = state_of(context).settings
+    need = ALL if needed is None else needed
+    given = where(settings, chosen)
+    if not chosen.only_ids:
+        return select(settings, listing, need=need, **given)
+    test = given.pop("test")
+    del given["test_need"]
+    found = find(settings, listing, chosen.ids, need=need | chosen.needs(), **given)
+    return found if test is None else filter(test, found)
 
-    found = messages(state_of(context).settings.postfix, listing)
-    if chosen.node is None:
-        return found
-    check_source(chosen.node, "postqueue")
-    return filter(compile_filter(chosen.node, time.time()), found)
 
-
-def _from_words(words: list[str]) -> tuple[list[Node], tuple[str, ...]]:
-    """The filters that the words make, and the IDs among them.
+def _from_words(words: list[str]) -> tuple[list[Node], tuple[str, ...], bool]:
+    """The filters that the words make, the IDs among them, and whether there is nothing else.
 
     Words that are all IDs or addresses mean any of them; other words are one filter that the shell
     split at its spaces.
@@ -205,15 +238,16 @@ def _from_words(words: list[str]) -> tuple[list[Node], tuple[str, ...]]:
         if wrong := [word for word in words if parse_word(word) is None]:
             raise UsageError(f"{wrong[0][:100]} on standard input is no queue ID", hint="one a line")
     if not words:
-        return [], ()
+        return [], (), False
     singles = [parse_word(word) for word in words]
     found = [one for one in singles if one is not None]
     if len(found) == len(words):
         together = any_of(found)
         assert together is not None
-        return [together], tuple(one.value for one in found if hasattr(one, "value"))
+        ids = tuple(dict.fromkeys(one.value for one in found if hasattr(one, "value")))
+        return [together], ids, all(hasattr(one, "value") for one in found)
     try:
-        return [parse(" ".join(words))], ()
+        return [parse(" ".join(words))], (), False
     except FilterError as error:
         if len(words) > 1:
             raise FilterError(error.message, hint=HINT, detail=error.detail) from None

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from postmaster.cli.queue.choose import Chosen, choosing, read_chosen
+from postmaster.cli.queue.choose import Chosen, choosing, where
 from postmaster.cli.queue.group import app
-from postmaster.cli.state import Output, print_record, print_rows, say
+from postmaster.cli.state import Output, print_record, print_rows, say, state_of
 from postmaster.errors import PartialError
 from postmaster.postfix.queue import Listing
 from postmaster.render.output import Column, Format, moment, size
 
 if TYPE_CHECKING:
+    from postmaster.queue.message import Message
     from postmaster.queue.summary import Group, Key, Summary
 
 SCREEN_LIMIT = 20  # groups shown on a terminal unless told otherwise
@@ -58,13 +60,23 @@ def summary(
     import time
 
     from postmaster.queue import summary as counting
+    from postmaster.queue.read import aggregate
 
     screen = output is Format.table and sys.stdout.isatty()
     most = limit if limit is not None else SCREEN_LIMIT if screen else 0
     listing = Listing()
-    found = counting.start(by.value, int(time.time()))
-    for message in read_chosen(context, chosen, listing, counting.needs(by.value)):
-        counting.add(found, message)
+    now = int(time.time())
+
+    def count(messages: Iterable[Message]) -> Summary:
+        counted = counting.start(by.value, now)
+        for message in messages:
+            counting.add(counted, message)
+        return counted
+
+    settings = state_of(context).settings
+    found = aggregate(
+        settings, listing, count, counting.merge, need=counting.needs(by.value), **where(settings, chosen)
+    )
     shown = counting.largest(found, most)
     if output is Format.json:
         groups = [_row(key, group, found) for key, group in shown]

@@ -176,7 +176,7 @@ def test_what_cannot_be_read_is_told(bare: Cli, queue: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_on_a_terminal_ages_are_a_picture(bare: Cli, queue: Path) -> None:
-    status, screen = on_a_terminal(["--config", str(bare.file), "queue", "summary"], "")
+    status, screen = on_a_terminal(["--config", str(bare.file), "queue", "summary"])
     assert status == 0
     assert "recipients by age, in minutes" in screen
     assert "1280+" in screen
