@@ -43,6 +43,7 @@ FORCED_EXPIRE = 0o010  # set by postsuper -e (MAIL_QUEUE_STAT_EXPIRE)
 _SIZE, _TIME, _SENDER, _ORIGINAL, _TODO, _DONE = b"CTSORD"
 _ATTRIBUTE, _MESSAGE, _EXTRA, _END, _POINTER = b"AMXEp"
 _FILTER, _REDIRECT, _WARNING, _NORMAL, _CONTINUED = b"L>WNL"
+_SIZE_LENGTH = 95  # of the size record since Postfix 3.0: six numbers of 15 places
 _KNOWN = frozenset(b"CTcFILSDRO/WVA>K<ionfmMNwXrePpE")
 
 _LONG_ID = re.compile(
@@ -103,20 +104,8 @@ class Envelope:
         return {_text(name, True): _text(value, True) for name, _, value in pairs}
 
 
-class Deferral(NamedTuple):
-    """The last word of the defer log about one recipient."""
-
-    reason: str
-    dsn: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class SpoolFile:
-    """A queue file found by walking: its queue, its ID and where it is."""
-
-    queue: str
-    queue_id: str
-    path: str
+#: The last word of the defer log about one recipient: (reason, enhanced status code or None).
+Deferral = tuple[str, str | None]
 
 
 def is_queue_id(text: str) -> bool:
@@ -316,13 +305,18 @@ def read_envelope(
         elif kind == _SIZE:
             if envelope.message_size is None:
                 value = data[at:stop]
-                numbers = value.split()
-                if value.replace(b" ", b"").isdigit() and len(numbers[0]) <= 18:
-                    envelope.message_size = int(numbers[0])
-                    if size is not None and len(numbers) > 2 and len(numbers[2]) <= 18:
-                        expected = int(numbers[2])
-                else:
-                    envelope.damage = envelope.damage or "its size record makes no sense"
+                try:
+                    if length == _SIZE_LENGTH:
+                        envelope.message_size = int(value[:15])
+                        expected = int(value[32:47])
+                    else:  # of an older Postfix, which said less
+                        envelope.message_size = int(value.split()[0][:18])
+                except (ValueError, IndexError):
+                    envelope.message_size = None
+                if value.translate(None, b" 0123456789"):
+                    envelope.message_size = None
+                if envelope.message_size is None and envelope.damage is None:
+                    envelope.damage = "its size record makes no sense"
         elif kind == _MESSAGE:
             if not recipients:
                 return envelope
@@ -484,21 +478,28 @@ def _text(raw: bytes, utf8: bool) -> str:
     return pattern.sub(lambda found: found[1] or b"?", raw.partition(b"\0")[0]).decode("utf-8", "replace")
 
 
-def attributes_of(envelope: Envelope, *names: bytes, utf8: bool = True) -> list[str | None]:
-    """The values of these attributes, printable; None for one that is not there.
+def needles(*names: str) -> tuple[tuple[bytes, ...], ...]:
+    """What `attributes_of` looks for. For one value, several names: `"log_helo_name helo_name"`."""
+    return tuple(tuple(f"\0{name}=".encode() for name in alternatives.split()) for alternatives in names)
 
-    Several names can be tried for one value: `b"log_client_name client_name"`. This is quicker than
-    `attributes` where few are wanted.
+
+def attributes_of(
+    envelope: Envelope, wanted: tuple[tuple[bytes, ...], ...], *, utf8: bool = True
+) -> list[str | None]:
+    """The values of some attributes, printable; None for one that is not there.
+
+    This is quicker than `attributes` where few are wanted.
     """
     # No value holds a zero byte: to Postfix it would end there.
     blob = b"\0".join((b"", *envelope.raw, b""))
+    find = blob.find
     values: list[str | None] = []
-    for alternatives in names:
-        for name in alternatives.split():
-            at = blob.find(b"\0%b=" % name)
+    for alternatives in wanted:
+        for needle in alternatives:
+            at = find(needle)
             if at >= 0:
-                at += len(name) + 2
-                values.append(_attribute(blob[at : blob.find(b"\0", at)], utf8))
+                at += len(needle)
+                values.append(_attribute(blob[at : find(b"\0", at)], utf8))
                 break
         else:
             values.append(None)
@@ -540,7 +541,7 @@ def parse_defer_log(data: bytes, *, utf8: bool = True) -> tuple[dict[int, Deferr
     at, usual = 0, _USUAL_ENTRY.match
     while found := usual(data, at):
         offset, dsn, reason = found.groups()
-        by_offset[int(offset)] = Deferral(show(reason), show(dsn) or None)
+        by_offset[int(offset)] = show(reason), show(dsn) or None
         at = found.end()
     if at == len(data):
         return by_offset, by_address
@@ -561,7 +562,7 @@ def parse_defer_log(data: bytes, *, utf8: bool = True) -> tuple[dict[int, Deferr
         if b"recipient" not in values and b"offset" not in values:
             continue
         number = values.get(b"offset", b"")
-        deferral = Deferral(
+        deferral = (
             show(values.get(b"reason", b"")) or "(description unavailable)",
             show(values.get(b"status", b"")) or None,
         )

@@ -26,7 +26,6 @@ from postmaster.postfix import queue as postfix_queue
 from postmaster.postfix import spool
 from postmaster.postfix.instances import NAMELESS, Instance, chosen
 from postmaster.postfix.queue import Listing
-from postmaster.postfix.spool import attributes_of
 from postmaster.queue.message import Message, Recipient
 from postmaster.queue.parallel import spread
 from postmaster.settings import Settings
@@ -44,12 +43,13 @@ _RECIPIENTS = frozenset(("recipients", "reasons", "recipients_done", "damage"))
 _STATUS = frozenset(("forced_expire", "next_retry", "damage"))
 _ATTRIBUTES = frozenset(("client_name", "client_address", "helo_name", "sasl_username", "expires"))
 #: What XFORWARD told of goes first: there, a content filter handed the message back.
-_NAMES = (
-    b"create_time",
-    b"log_client_name client_name",
-    b"log_client_address client_address",
-    b"log_helo_name helo_name",
-    b"sasl_username",
+#: What XFORWARD told of goes first: there, a content filter handed the message back.
+_WANTED = spool.needles(
+    "create_time",
+    "log_client_name client_name",
+    "log_client_address client_address",
+    "log_helo_name helo_name",
+    "sasl_username",
 )
 ALL = frozenset(Message.__slots__) | {"reasons"}
 
@@ -124,6 +124,26 @@ def transform(
     yield from chain.from_iterable(
         _read_all(settings, listing, test, source, instances, need, test_need, batches)
     )
+
+
+def blocks(
+    settings: Settings,
+    listing: Listing,
+    make: Callable[[Message], str],
+    separator: str,
+    test: Test | None = None,
+    *,
+    source: str | None = None,
+    instances: Sequence[str] = (),
+    need: frozenset[str] = ALL,
+    test_need: frozenset[str] = ALL,
+) -> Iterator[str]:
+    """As `transform`, for texts that are printed: many together, with a separator between them."""
+
+    def joined(found: Iterable[Message]) -> Iterator[str]:
+        return map(separator.join, _in_batches(map(make, found)))
+
+    return _read_all(settings, listing, test, source, instances, need, test_need, joined)
 
 
 def aggregate(
@@ -345,7 +365,7 @@ def _reader(instance: Instance, need: frozenset[str]) -> Callable[[str, str, str
         sender = envelope.sender or ""
         client = client_address = helo = login = None
         if with_attributes:
-            created, client, client_address, helo, login = attributes_of(envelope, *_NAMES, utf8=utf8)
+            created, client, client_address, helo, login = spool.attributes_of(envelope, _WANTED, utf8=utf8)
             if queue in _DELIVERED_FROM:
                 lives = lifetime if sender else bounce_lifetime
                 if lives is not None:
@@ -401,7 +421,7 @@ def _with_reasons(
             recipients.append(Recipient(found[0], reason, dsn, found[1], at))
     for at, (address, original) in left.items():
         known = by_address.get(address)
-        recipients.append(Recipient(address, known and known.reason, known and known.dsn, original, at))
+        recipients.append(Recipient(address, known and known[0], known and known[1], original, at))
     return recipients
 
 

@@ -15,6 +15,8 @@ from postmaster.cli.queue.group import app
 from postmaster.cli.queue.rows import (
     COLUMNS,
     DEFAULT_COLUMNS,
+    LEFT_OUT,
+    WIDE,
     column,
     fitted,
     json_line,
@@ -36,6 +38,9 @@ if TYPE_CHECKING:
 
 SCREEN_LIMIT = 50  # messages shown on a terminal unless told otherwise
 SORT_LIMIT = 100_000  # messages that are sorted without --limit; each takes half a kilobyte
+
+#: What stands before, between and after rows of JSON, and instead of none.
+SEPARATORS = {Format.jsonl: ("", "\n", "\n", ""), Format.json: ("[\n  ", ",\n  ", "\n]\n", "[]\n")}
 
 __all__ = ["find", "list_", "row"]
 
@@ -105,9 +110,26 @@ class View:
         return self.output is Format.table
 
     @property
+    def is_whole_json(self) -> bool:
+        """Whether every key is printed as JSON, which has a quick way."""
+        return self.keys is None and self.output in SEPARATORS
+
+    @property
     def shown(self) -> Sequence[str]:
         """The columns of a table."""
-        return self.keys or DEFAULT_COLUMNS
+        if self.keys is not None:
+            return self.keys
+        narrow = self.width is not None and self.width < WIDE
+        return [key for key in DEFAULT_COLUMNS if not (narrow and key in LEFT_OUT)]
+
+    @property
+    def width(self) -> int | None:
+        """Characters of the terminal; None where it is none."""
+        if not sys.stdout.isatty():
+            return None
+        import shutil
+
+        return shutil.get_terminal_size().columns
 
     @property
     def most(self) -> int | None:
@@ -140,8 +162,11 @@ def show_list(view: View) -> None:
         _print(view, _sorted(view, more))
     elif view.most is not None:
         _print(view, _first(view, view.most, more))
-    elif view.keys is None and view.output in (Format.json, Format.jsonl):
-        _print_json(view)
+    elif view.is_whole_json:
+        from postmaster.queue.read import blocks
+
+        make, separator = json_line, SEPARATORS[view.output][1]
+        _write_json(view, blocks(view.settings, view.listing, make, separator, need=view.need, **view.chosen))
     else:
         from postmaster.queue.read import select
 
@@ -218,34 +243,29 @@ def _sorted(view: View, more: Counted) -> Iterator[Message]:
 
 
 def _print(view: View, found: Iterable[Message]) -> None:
+    if view.is_whole_json:
+        _write_json(view, map(json_line, found))
+        return
     if not view.is_table:
         keys = view.keys
         rows = map(row, found) if keys is None else (picked_row(one, keys) for one in found)
         print_rows(view.output, [Column(key, key) for key in keys or row_keys()], rows)
         return
-    cells: Iterator[dict[str, str]] = (table_row(one, view.shown) for one in found)
-    if sys.stdout.isatty():
-        import shutil
+    shown = view.shown
+    cells: Iterator[dict[str, str]] = (table_row(one, shown) for one in found)
+    if view.width is not None:
+        cells = fitted(cells, shown, view.width)
+    print_rows(view.output, table_columns(shown), cells)
 
-        cells = fitted(cells, view.shown, shutil.get_terminal_size().columns)
-    print_rows(view.output, table_columns(view.shown), cells)
 
-
-def _print_json(view: View) -> None:
-    """The whole queue as JSON: the lines are made by the processes that read the messages."""
-    from postmaster.queue.read import transform
-
-    lines = transform(view.settings, view.listing, json_line, need=view.need, **view.chosen)
-    write = sys.stdout.write
-    if view.output is Format.jsonl:
-        for line in lines:
-            write(line + "\n")
-        return
-    begin = "[\n  "
-    for line in lines:
-        write(begin + line)
-        begin = ",\n  "
-    write("[]\n" if begin == "[\n  " else "\n]\n")
+def _write_json(view: View, blocks: Iterable[str]) -> None:
+    """Lines of JSON, or an array of them, a row a line."""
+    lead, separator, end, empty = SEPARATORS[view.output]
+    for block in blocks:
+        sys.stdout.write(lead)
+        sys.stdout.write(block)
+        lead = separator
+    sys.stdout.write(end if lead is separator else empty)
 
 
 def row_keys() -> list[str]:

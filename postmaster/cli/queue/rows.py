@@ -136,8 +136,8 @@ def _until(seconds: int | None) -> str:
 #: By the keys of the JSON contract; `age`, `reason` and `dsn` are for tables above all.
 COLUMNS: dict[str, Shown] = {
     "instance": Shown("INSTANCE", "instance", lambda m: m.instance),
-    "queue_id": Shown("QUEUE ID", "queue_id", lambda m: m.queue_id),
     "queue_name": Shown("QUEUE", "queue_name", lambda m: m.queue_name),
+    "queue_id": Shown("QUEUE ID", "queue_id", lambda m: m.queue_id),
     "arrival_time": Shown(
         "ARRIVED", "arrival_time", lambda m: moment(m.arrival_time), order=lambda m: m.arrival_time
     ),
@@ -212,6 +212,10 @@ DEFAULT_COLUMNS = (
     "recipients",
     "reason",
 )
+
+#: What a terminal of less than WIDE characters has no room for beside the texts.
+WIDE = 100
+LEFT_OUT = ("next_retry", "message_size")
 
 #: Whose text is shortened where the terminal is narrow, in this order: the reason last.
 _SHORTENED = ("helo_name", "client_name", "sasl_username", "damage", "sender", "recipients", "reason")
