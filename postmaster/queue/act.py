@@ -705,6 +705,9 @@ def settle_gone(store: Store, number: int, places: Mapping[str, Instance]) -> in
     action = store.action(number)
     deleted = []
     for item in list(store.items(number, only_open=True)):
+        if action.verb == "flush":  # which holds nothing: there is nothing to go on with
+            settled.append((item.number, "waiting", "not followed to the end"))
+            continue
         if _is_there(item.message, places):
             left += 1
             continue

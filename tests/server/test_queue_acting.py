@@ -16,11 +16,13 @@ import pytest
 
 from postmaster.errors import RightsError
 from postmaster.lab import lifecycle
-from postmaster.postfix import postconf, spool
-from postmaster.postfix.place import locate, paths
-from postmaster.queue.act import Result, Verb
+from postmaster.postfix import control, postconf, spool
+from postmaster.postfix.place import load, locate, paths
+from postmaster.queue import act as acting
+from postmaster.queue.act import Options, Result, Verb
 from postmaster.queue.fate import Watch
 from postmaster.queue.message import DEFAULT_INSTANCE, Message, Recipient
+from postmaster.queue.store import Item, open_store
 from tests.server.conftest import start_lab
 from tests.tools.acting import INSIDE, STRANGER, Queue, configure, until
 from tests.tools.sink import Sink, listening
@@ -595,3 +597,70 @@ def test_long_queue_ids_are_found_deleted_and_given(queue: Queue) -> None:
     finally:
         postconf.set_values(queue.config, {"enable_long_queue_ids": "no", "hash_queue_depth": "1"})
         subprocess.run(reload, check=True, capture_output=True, timeout=30)
+
+
+def test_each_instance_is_acted_on_by_its_own_tools(queue: Queue, place: Callable[[], Path]) -> None:
+    lab = start_lab(place())
+    configure(lab)
+    postconf.set_values(lab.settings.postfix.config_directory, {"syslog_name": "postfix-out"})
+    other = Queue(lab)
+    try:
+        reload = ["postfix", "-c", str(other.config), "reload"]
+        subprocess.run(reload, check=True, capture_output=True, timeout=30)
+        here, there = queue.submit("a@elsewhere.test"), other.submit("b@elsewhere.test")
+        places = {DEFAULT_INSTANCE: queue.place, "out": load("out", other.config)}
+        messages = [queue.message(here), replace(other.message(there), instance="out")]
+        # An ID says nothing without its instance: the same one is not there in the other.
+        messages += [replace(messages[0], instance="out"), replace(messages[1], instance=DEFAULT_INSTANCE)]
+        logs = [*queue.lab.settings.log.files, *lab.settings.log.files]
+        with Watch(places, logs) as watch, open_store(queue.lab.settings.state) as store:
+            number = store.begin(
+                verb="delete",
+                command="test",
+                who="test",
+                reason=None,
+                filter_text=None,
+                options={},
+                messages=messages,
+            )
+            items = [Item(at, one, None, None, None) for at, one in enumerate(messages)]
+            result = acting.act(
+                items, Options(Verb.delete), store=store, number=number, places=places, watch=watch
+            )
+        told = {one.message.identity: one.outcome for one in result.done}
+        assert [told[one.identity] for one in messages] == ["deleted", "deleted", "vanished", "vanished"]
+        assert queue.where(here) is other.where(there) is None
+        assert {copy["instance"] for copy in queue.trash()} == {DEFAULT_INSTANCE, "out"}
+    finally:
+        lifecycle.remove(lab.root)
+
+
+def test_a_message_that_somebody_else_deletes_or_requeues_meanwhile_is_told_as_vanished(queue: Queue) -> None:
+    one, other = queue.submit("a@elsewhere.test"), queue.submit("b@elsewhere.test")
+    listed = [queue.message(one), queue.message(other)]
+
+    def meanwhile() -> None:
+        queue.postsuper("-d", one)
+        queue.postsuper("-r", other)
+        queue.submit("wake@elsewhere.test")
+        until(lambda: queue.where(other) is None)
+
+    result = queue.perform(Verb.delete, listed, meanwhile)
+    told = {done.message.queue_id: (done.outcome, done.detail) for done in result.done}
+    assert told[one] == ("vanished", "someone deleted it")
+    assert told[other][0] == "vanished"
+    assert str(told[other][1]).startswith("someone requeued it as ")
+    assert queue.trash() == []
+
+
+def test_while_postfix_is_down_it_is_refused_before_anything_is_touched(queue: Queue) -> None:
+    one = queue.submit("a@elsewhere.test")
+    subprocess.run(["postfix", "-c", str(queue.config), "stop"], check=True, capture_output=True, timeout=60)
+    try:
+        refused = queue.act("delete", one, expect=1)
+        assert refused["error"]["code"] == "server"
+        assert "start Postfix" in refused["error"]["hint"]
+        assert queue.where(one) == "deferred"
+    finally:
+        control.start(queue.config)
+        until(lambda: queue.place.spool.joinpath("public", "qmgr").exists())

@@ -21,6 +21,7 @@ import pytest
 from postmaster.lab import lifecycle
 from postmaster.postfix import spool
 from tests.server.conftest import start_lab
+from tests.tools import acting as as_file
 from tests.tools.acting import Queue, configure, until
 
 MATCHED = "bad@shop.test"
@@ -261,3 +262,137 @@ def test_an_interrupted_hold_is_finished_or_put_back(queue: Queue) -> None:
         assert "was interrupted" not in queue.run("history").stderr
     assert queue.where(was_held) in ("hold", None)
     assert queue.run("history", "release", "1", expect=2).stdout == ""
+
+
+def test_from_the_keyboard_it_puts_back_what_it_holds(queue: Queue) -> None:
+    fill(queue, 400)
+    until(lambda: Counter(where for _, where in in_queue(queue)[MATCHED])["deferred"] == 400, 120)
+    running = delete(queue)
+    while running.poll() is None and count_files(queue.place.spool / "hold") < 20:
+        time.sleep(0.001)
+    running.send_signal(signal.SIGINT)
+    _, err = running.communicate()
+    assert running.returncode == 130, err
+    there = dict(settled(queue)[MATCHED])
+    assert set(there.values()) <= {"deferred"}
+    assert len(there) + len(queue.trash()) == 400
+    told = queue.run("history", "-o", "json")
+    assert "was interrupted" not in told.stderr
+    expected = {"left": len(there), "deleted": len(queue.trash())}
+    assert json.loads(told.stdout)[0]["outcomes"] == {name: n for name, n in expected.items() if n}
+
+
+#: Run with `killed_at_write` preloaded: a command that ends at its n-th change of a file.
+_ARMED = """
+import ctypes, sys
+from postmaster.cli.main import main
+ctypes.CDLL(None).arm(int(sys.argv[1]))
+sys.exit(main(sys.argv[2:]))
+"""
+
+
+@pytest.fixture(scope="module")
+def killer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    library = tmp_path_factory.mktemp("killer") / "killed_at_write.so"
+    source = Path(as_file.__file__).with_name("killed_at_write.c")
+    subprocess.run(["gcc", "-shared", "-fPIC", "-O1", "-o", library, source, "-ldl"], check=True, timeout=60)
+    return library
+
+
+class OneMessage:
+    """One message, and commands that are killed at their n-th write."""
+
+    def __init__(self, queue: Queue, killer: Path) -> None:
+        self.queue = queue
+        self._killer = killer
+        self.id = queue.submit("a@elsewhere.test")
+
+    def is_killed(self, n: int, *words: str) -> bool:
+        settings = str(self.queue.lab.status.settings_file)
+        done = subprocess.run(
+            [sys.executable, "-c", _ARMED, str(n), "--config", settings, "queue", *words],
+            env={**os.environ, "LD_PRELOAD": str(self._killer)},
+            capture_output=True,
+            timeout=60,
+            check=False,
+        )
+        return done.returncode == -signal.SIGKILL
+
+    def to(self, recipient: str) -> list[str]:
+        """IDs of the messages to a recipient that are in the queue."""
+        found = [m for m in self.queue.messages() if m.recipients and m.queue_name != "maildrop"]
+        return [m.queue_id for m in found if m.recipients[0].address == recipient]
+
+    def copies(self) -> tuple[int, int]:
+        """(messages in the queue, copies that can be restored)."""
+        return len(self.to("a@elsewhere.test")), len(self.queue.trash())
+
+    def restore(self) -> None:
+        """Out of the trash if it is there, and until it rests in deferred."""
+        for copy in self.queue.trash():
+            self.queue.run("trash", "restore", str(copy["number"]))
+        until(lambda: [self.queue.where(one) for one in self.to("a@elsewhere.test")] == ["deferred"])
+        (self.id,) = self.to("a@elsewhere.test")
+
+
+def delete_is_killed(one: OneMessage, n: int) -> bool:
+    killed = one.is_killed(n, "delete", one.id, "--yes")
+    one.queue.run("history")  # settles what was done and not written down
+    assert sum(one.copies()) == 1, n
+    if one.copies()[0]:
+        one.queue.act("delete", one.id)
+        assert one.copies() == (0, 1), n
+    one.restore()
+    return killed
+
+
+def restore_is_killed(one: OneMessage, n: int) -> bool:
+    one.queue.act("delete", one.id)
+    killed = one.is_killed(n, "trash", "restore", one.id)
+    assert one.copies() in ((1, 0), (0, 1), (1, 1)), n  # (1, 1): brought back, not written down yet
+    one.restore()
+    assert one.copies() == (1, 0), n
+    return killed
+
+
+def redirect_is_killed(one: OneMessage, n: int) -> bool:
+    killed = one.is_killed(n, "redirect", one.id, "new@elsewhere.test", "--yes")
+    actions = json.loads(one.queue.run("history", "-o", "json").stdout)
+    new, old = one.to("new@elsewhere.test"), one.to("a@elsewhere.test")
+    assert old or (new and one.queue.trash()), n
+    if new and old:  # sent on and not deleted: then it is told, and cannot be delivered meanwhile
+        assert actions[0]["state"] == "interrupted", n
+        assert one.queue.where(one.id) == "hold", n
+    for action in actions:
+        if action["state"] == "interrupted":
+            one.queue.run("history", "finish", str(action["number"]), "--yes", expect=None)
+    until(lambda: not os.listdir(one.queue.place.spool / "maildrop"))
+    assert len(one.to("new@elsewhere.test")) <= 1, n
+    one.queue.empty()
+    one.id = one.queue.submit("a@elsewhere.test")
+    return killed
+
+
+COMMANDS = {"delete": delete_is_killed, "restore": restore_is_killed, "redirect": redirect_is_killed}
+
+
+def killed_at_writes(one: OneMessage, what: str, step: int) -> None:
+    n, kills = 1, 0
+    while COMMANDS[what](one, n):
+        kills += 1
+        n += step
+    assert kills * step > 20
+
+
+@pytest.mark.parametrize("what", COMMANDS)
+def test_killed_at_a_write_a_message_is_neither_lost_nor_twice(queue: Queue, killer: Path, what: str) -> None:
+    killed_at_writes(OneMessage(queue, killer), what, 7)
+
+
+@pytest.mark.full
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("what", COMMANDS)
+def test_killed_at_any_write_a_message_is_neither_lost_nor_twice(
+    queue: Queue, killer: Path, what: str
+) -> None:
+    killed_at_writes(OneMessage(queue, killer), what, 1)

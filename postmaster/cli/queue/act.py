@@ -185,7 +185,7 @@ def bounce(
     )
 
 
-@app.command(hidden=True, epilog="Example: postmaster queue expire 4B7Z2K5NHbz8gQ")
+@app.command(epilog="Example: postmaster queue expire 4B7Z2K5NHbz8gQ")
 @choosing
 def expire(
     context: typer.Context,

@@ -10,7 +10,7 @@ import typer
 from postmaster.cli.queue.act import load_places, opened, perform, prepared
 from postmaster.cli.queue.group import app as queue
 from postmaster.cli.state import Output, Yes, print_record, print_rows, say, state_of
-from postmaster.errors import UsageError
+from postmaster.errors import PartialError, UsageError
 from postmaster.render.output import Column, Format, moment, size, timestamp
 
 if TYPE_CHECKING:
@@ -157,6 +157,8 @@ def release(context: typer.Context, number: Number, output: Output = Format.tabl
         for one in result.done:
             if one.outcome == "failed":
                 say(f"{one.message.queue_id}: {one.detail}")
+        if counts["failed"]:
+            raise PartialError(f"{counts['failed']} of {len(result.done)} stay on hold")
 
 
 def _interrupted(store: Store, number: int) -> Action:
