@@ -7,10 +7,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from postmaster.postfix.instances import NAMELESS
-
-DEFAULT_INSTANCE = NAMELESS
-
 
 @dataclass(slots=True)  # not frozen: a hundred thousand are made, which would take three times as long
 class Recipient:

@@ -11,12 +11,12 @@ from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 from postmaster.postfix import postconf, spool
-from postmaster.postfix.instances import instances
+from postmaster.postfix.instances import NAMELESS, instances
 from postmaster.postfix.place import locate
 from postmaster.queue import act as acting
 from postmaster.queue.act import Options, Result, Verb
 from postmaster.queue.fate import Watch
-from postmaster.queue.message import DEFAULT_INSTANCE, Message, Recipient
+from postmaster.queue.message import Message, Recipient
 from postmaster.queue.store import Item, Store, open_store
 from tests.tools.mail import Lab
 
@@ -33,7 +33,7 @@ class Queue:
         self.lab = lab
         self.config = lab.settings.postfix.config_directory
         (self.place,) = instances(self.config)
-        self.places = {DEFAULT_INSTANCE: self.place}
+        self.places = {NAMELESS: self.place}
 
     def run(self, *arguments: str, expect: int | None = 0) -> subprocess.CompletedProcess[str]:
         return self.lab.postmaster("queue", *arguments, expect=expect)
@@ -92,7 +92,7 @@ class Queue:
                     continue
                 found.append(
                     Message(
-                        instance=DEFAULT_INSTANCE,
+                        instance=NAMELESS,
                         queue_name=queue,
                         queue_id=queue_id,
                         arrival_time=int(envelope.arrival_time),

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import stat
 from pathlib import Path
 
 import pytest
+
+from tests.tools import stand_in
 
 from .conftest import Cli
 
@@ -20,18 +21,7 @@ LINES = [
 
 @pytest.fixture
 def postqueue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A stand-in for postqueue that prints a file: lines that no real queue can be made to hold."""
-    listing = tmp_path / "listing"
-    listing.write_bytes(b"\n".join(LINES) + b"\n")
-    program = tmp_path / "bin" / "postqueue"
-    program.parent.mkdir()
-    program.write_text(f"#!/bin/sh\ncat {listing}\n")
-    program.chmod(program.stat().st_mode | stat.S_IXUSR)
-    postconf = program.with_name("postconf")  # of a queue that is not there, so that postqueue is asked
-    postconf.write_text(f"#!/bin/sh\necho queue_directory = {tmp_path}/none\n")
-    postconf.chmod(postconf.stat().st_mode | stat.S_IXUSR)
-    monkeypatch.setenv("PATH", f"{program.parent}:/usr/bin:/bin")
-    return listing
+    return stand_in.postqueue(tmp_path, monkeypatch, LINES)
 
 
 def test_a_queue_as_table_and_json(bare: Cli, postqueue: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import stat
 import time
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import pytest
 
 from postmaster.queue.summary import AGES
+from tests.tools import stand_in
 
 from .conftest import Cli
 from .test_main import on_a_terminal
@@ -56,15 +56,7 @@ QUEUE = [
 
 @pytest.fixture
 def queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A stand-in for postqueue that prints a file."""
-    listing = tmp_path / "listing"
-    listing.write_text("".join(json.dumps(one) + "\n" for one in QUEUE))
-    program = tmp_path / "bin" / "postqueue"
-    program.parent.mkdir()
-    program.write_text(f"#!/bin/sh\ncat {listing}\n")
-    program.chmod(program.stat().st_mode | stat.S_IXUSR)
-    monkeypatch.setenv("PATH", f"{program.parent}:/usr/bin:/bin")
-    return listing
+    return stand_in.postqueue(tmp_path, monkeypatch, (json.dumps(one).encode() for one in QUEUE))
 
 
 def test_by_recipient_domain(bare: Cli, queue: Path) -> None:
