@@ -319,7 +319,7 @@ def test_list_and_show_on_the_command_line(own: Lab, traffic: dict[str, str]) ->
         ]
         assert other["next_retry"] is other["damage"] is other["helo_name"] is None
     table = own.postmaster("queue", "list").stdout
-    assert f"r0@many.test (+{MANY - 1})" in table
+    assert re.search(rf" r\d+@many\.test \(\+{MANY - 1}\)", table)
     assert len(table.splitlines()) == len(traffic) + 1
     shown = json.loads(own.postmaster("queue", "show", traffic["some done"], "-o", "json").stdout)
     assert [one["address"] for one in shown["recipients_finished"]] == ["fine@a.test", "refused@a.test"]
