@@ -96,7 +96,7 @@ class Envelope:
     def recipients(self) -> list[SpoolRecipient]:
         """All recipients in the order of the file. `todo` and `done` are quicker where many are read."""
         both = [(one, False) for one in self.todo] + [(one, True) for one in self.done]
-        return [SpoolRecipient(*one, done) for one, done in sorted(both)]
+        return [SpoolRecipient(*one, done) for one, done in sorted(both, key=lambda pair: pair[0][0])]
 
     @property
     def attributes(self) -> dict[str, str]:
