@@ -6,10 +6,12 @@ even in a debug trace is listed in `secrets` and masked there and in errors.
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from typing import IO, Any
 
 from postmaster.errors import ProcessError
 
@@ -40,33 +42,30 @@ def run(
     expect: Sequence[int] | None = (0,),
     secrets: Sequence[str] = (),
     hint: str | None = None,
+    whole: bool = False,
 ) -> Finished:
     """Run a program and give back what it said.
 
+    `whole`: the program gets all of `stdin` or is not started, even where this process is killed meanwhile;
+    through a pipe it could take a part for everything.
     `expect` lists the exit statuses that are no error (None: any). `timeout` is in seconds.
     Undecodable output bytes become surrogate escapes, so nothing is lost.
     Raises ProcessError when the program is missing, takes too long or ends otherwise.
     """
     data = stdin.encode() if isinstance(stdin, str) else stdin
     shown = masked(argv, secrets)
-    try:
+    given: dict[str, Any] = {"input": data if data is not None else b""}
+    with ExitStack() as stack, _plain_errors(argv, shown, hint):
+        if whole and data is not None:
+            given = {"stdin": stack.enter_context(_in_memory(data))}
         done = subprocess.run(
             list(argv),
-            input=data if data is not None else b"",
+            **given,
             capture_output=True,
             timeout=timeout,
             env=None if environment is None else dict(environment),
             check=False,
         )
-    except FileNotFoundError:
-        raise ProcessError(
-            f"the program {argv[0]} is not installed", hint=hint or "install the package that provides it"
-        ) from None
-    except PermissionError:
-        raise ProcessError(f"the program {argv[0]} may not be run by this user", hint=hint) from None
-    except subprocess.TimeoutExpired:
-        _tell(shown, f"no end after {timeout:g} s")
-        raise ProcessError(f"{argv[0]} did not finish within {timeout:g} s", hint=hint) from None
     result = Finished(
         tuple(argv),
         done.returncode,
@@ -79,6 +78,15 @@ def run(
     return result
 
 
+@contextmanager
+def _in_memory(data: bytes) -> Iterator[IO[bytes]]:
+    """A file that is nowhere on a disk, with this in it, to be read from its beginning."""
+    with os.fdopen(os.memfd_create("stdin"), "w+b") as file:
+        file.write(data)
+        file.seek(0)
+        yield file
+
+
 def start_daemon(argv: Sequence[str], *, timeout: float = DEFAULT_TIMEOUT, hint: str | None = None) -> None:
     """Run a program that leaves a server behind. Raises ProcessError.
 
@@ -87,8 +95,9 @@ def start_daemon(argv: Sequence[str], *, timeout: float = DEFAULT_TIMEOUT, hint:
     """
     import tempfile
 
+    shown = masked(argv, ())
     with tempfile.TemporaryFile() as output:
-        try:
+        with _plain_errors(argv, shown, hint):
             done = subprocess.run(
                 list(argv),
                 stdin=subprocess.DEVNULL,
@@ -98,15 +107,9 @@ def start_daemon(argv: Sequence[str], *, timeout: float = DEFAULT_TIMEOUT, hint:
                 umask=SERVER_UMASK,
                 check=False,
             )
-        except FileNotFoundError:
-            raise ProcessError(
-                f"the program {argv[0]} is not installed", hint=hint or "install the package that provides it"
-            ) from None
-        except subprocess.TimeoutExpired:
-            raise ProcessError(f"{argv[0]} did not finish within {timeout:g} s", hint=hint) from None
         output.seek(0)
         said = output.read().decode("utf-8", "surrogateescape")
-    _tell(masked(argv, ()), f"exit status {done.returncode}")
+    _tell(shown, f"exit status {done.returncode}")
     if done.returncode != 0:
         raise ProcessError(_complaint(Finished(tuple(argv), done.returncode, "", said), ()), hint=hint)
 
@@ -122,18 +125,15 @@ def stream(argv: Sequence[str], *, hint: str | None = None) -> Iterator[Iterator
 
     # A pipe that nobody reads could fill and stall the program, so complaints go to a file.
     complaints = tempfile.TemporaryFile()  # noqa: SIM115 (closed below, after the program ended)
+    shown = masked(argv, ())
     try:
-        child = subprocess.Popen(
-            list(argv), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=complaints
-        )
-    except FileNotFoundError:
+        with _plain_errors(argv, shown, hint):
+            child = subprocess.Popen(
+                list(argv), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=complaints
+            )
+    except ProcessError:
         complaints.close()
-        raise ProcessError(
-            f"the program {argv[0]} is not installed", hint=hint or "install the package that provides it"
-        ) from None
-    except PermissionError:
-        complaints.close()
-        raise ProcessError(f"the program {argv[0]} may not be run by this user", hint=hint) from None
+        raise
     assert child.stdout is not None
     finished = False
 
@@ -153,9 +153,25 @@ def stream(argv: Sequence[str], *, hint: str | None = None) -> Iterator[Iterator
         complaints.seek(0)
         stderr = complaints.read().decode("utf-8", "surrogateescape")
         complaints.close()
-        _tell(masked(argv, ()), f"exit status {status}")
+        _tell(shown, f"exit status {status}")
     if finished and status != 0:
         raise ProcessError(_complaint(Finished(tuple(argv), status, "", stderr), ()), hint=hint)
+
+
+@contextmanager
+def _plain_errors(argv: Sequence[str], shown: str, hint: str | None) -> Iterator[None]:
+    """Turn what can go wrong with any program into one clear line."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise ProcessError(
+            f"the program {argv[0]} is not installed", hint=hint or "install the package that provides it"
+        ) from None
+    except PermissionError:
+        raise ProcessError(f"the program {argv[0]} may not be run by this user", hint=hint) from None
+    except subprocess.TimeoutExpired as error:
+        _tell(shown, f"no end after {error.timeout:g} s")
+        raise ProcessError(f"{argv[0]} did not finish within {error.timeout:g} s", hint=hint) from None
 
 
 def masked(argv: Sequence[str], secrets: Sequence[str]) -> str:
@@ -180,3 +196,16 @@ def _complaint(result: Finished, secrets: Sequence[str]) -> str:
 def _tell(command: str, outcome: str) -> None:
     for observer in observers:
         observer(command, outcome)
+
+
+def current_actor() -> str:
+    """Who runs this command: the login behind sudo, else the user's name, else the uid."""
+    import pwd
+
+    behind = os.environ.get("SUDO_USER", "")
+    if behind and behind.isprintable() and len(behind) <= 64:
+        return behind
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())

@@ -28,10 +28,16 @@ class DirectorySettings:
 
     url: str = "sqlite:////var/lib/postmaster/directory.db"
 
+    @property
+    def file(self) -> Path | None:
+        """The file of an SQLite truth, None for any other."""
+        kind, _, path = self.url.partition(":///")
+        return Path(path) if kind.startswith("sqlite") and path else None
+
 
 @dataclass(frozen=True, slots=True)
 class StateSettings:
-    """What is not the directory's: backups of configuration, queue actions, health runs."""
+    """What is not the directory's: backups of the servers' configuration."""
 
     directory: Path = Path("/var/lib/postmaster")
 
@@ -51,7 +57,7 @@ class MailSettings:
 
     root: Path = Path("/var/vmail")
     user: str = "vmail"
-    postmaster: str = ""  # who gets undeliverable bounces; empty: setup asks for it
+    postmaster: str = ""  # who gets undeliverable bounces; empty: setup wants --postmaster
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +76,21 @@ class LogSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class QueueSettings:
+    """What is kept of queue actions: copies of deleted messages, and the record of who did what."""
+
+    trash_days: int = 7  # how long a deleted message can be restored
+    trash_free_space: int = 1024  # MiB that must stay free where copies are kept
+    history_days: int = 365  # how long actions are remembered
+    lock_wait: float = 30.0  # seconds that an action waits for a delivery under way to end
+
+
+@dataclass(frozen=True, slots=True)
 class ServerSettings:
     """Where this server's listeners are. A port of 0 means there is no such listener."""
 
     address: str = "127.0.0.1"
-    hostname: str = ""  # empty: Postfix's myhostname
+    hostname: str = ""  # in Dovecot's greeting and notices; empty: the machine's name
     smtp_port: int = 25
     submission_port: int = 587
     submissions_port: int = 465
@@ -108,6 +124,7 @@ class Settings:
     postfix: PostfixSettings = field(default_factory=PostfixSettings)
     dovecot: DovecotSettings = field(default_factory=DovecotSettings)
     log: LogSettings = field(default_factory=LogSettings)
+    queue: QueueSettings = field(default_factory=QueueSettings)
     server: ServerSettings = field(default_factory=ServerSettings)
     health: HealthSettings = field(default_factory=HealthSettings)
     file: Path | None = None  # the file these came from, None when only defaults apply
@@ -121,6 +138,7 @@ _SECTIONS: dict[str, type] = {
     "postfix": PostfixSettings,
     "dovecot": DovecotSettings,
     "log": LogSettings,
+    "queue": QueueSettings,
     "server": ServerSettings,
     "health": HealthSettings,
 }

@@ -28,6 +28,11 @@ _PARAMETERS = (
     "hash_queue_depth",
     "smtputf8_enable",
     "empty_address_recipient",
+    "enable_long_queue_ids",
+    "mynetworks",
+    "syslog_name",
+    "maillog_file",
+    "mail_owner",
 )
 _TIME = re.compile(r"(\d{1,9})([smhdw]?)\Z")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
@@ -46,6 +51,15 @@ class Instance:
     depth: int  # hash_queue_depth
     utf8: bool  # smtputf8_enable: whether Postfix prints other text than ASCII
     empty_address: str  # how Postfix prints the null sender
+    long_ids: bool  # enable_long_queue_ids
+    networks: str  # mynetworks as it is written
+    syslog_name: str
+    log_file: Path | None  # maillog_file, where Postfix writes its log itself
+    owner: str  # mail_owner
+
+    def lifetime_of(self, sender: str) -> int | None:
+        """How long a message of this sender may stay in the queue."""
+        return self.lifetime if sender else self.bounce_lifetime
 
 
 def instances(config_directory: Path) -> list[Instance]:
@@ -80,6 +94,7 @@ def _read(config_directory: Path) -> tuple[Instance, list[Path]]:
     if not spool.startswith("/"):
         raise ServerError(f"{config_directory} names no queue_directory", hint=postconf.HINT)
     depth = values.get("hash_queue_depth", "1")
+    log = values.get("maillog_file", "")
     instance = Instance(
         name=values.get("multi_instance_name") or NAMELESS,
         config_directory=config_directory,
@@ -90,5 +105,10 @@ def _read(config_directory: Path) -> tuple[Instance, list[Path]]:
         depth=int(depth) if depth.isdigit() and 0 < len(depth) < 3 else 1,
         utf8=values.get("smtputf8_enable") != "no",
         empty_address=values.get("empty_address_recipient") or "MAILER-DAEMON",
+        long_ids=values.get("enable_long_queue_ids") == "yes",
+        networks=values.get("mynetworks", ""),
+        syslog_name=values.get("syslog_name", "postfix"),
+        log_file=Path(log) if log.startswith("/") and not log.startswith("/dev/") else None,
+        owner=values.get("mail_owner", "postfix"),
     )
     return instance, [Path(one) for one in postconf.split_list(values.get("multi_instance_directories", ""))]

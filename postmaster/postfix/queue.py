@@ -61,7 +61,7 @@ def parse_entry(line: bytes) -> dict[str, Any] | None:
 @contextmanager
 def content(config_directory: Path, queue_id: str, *, only_header: bool = False) -> Iterator[Iterator[bytes]]:
     """The message as it is in the queue file, line by line (`postcat`). Raises NotFoundError."""
-    _check_id(queue_id)
+    check_id(queue_id)
     argv = ["postcat", "-c", str(config_directory), "-hq" if only_header else "-hbq", queue_id]
     try:
         with stream(argv) as lines:
@@ -84,14 +84,17 @@ def flush(config_directory: Path) -> None:
 def flush_messages(config_directory: Path, queue_ids: Iterable[str]) -> None:
     """Try these messages now. Postfix answers 0 for unknown and held ones too: look them up first."""
     for queue_id in queue_ids:
-        _check_id(queue_id)
+        check_id(queue_id)
         run(
             ["postqueue", "-c", str(config_directory), "-i", queue_id],
             hint="it needs authorized_flush_users or root",
         )
 
 
-def _check_id(queue_id: str) -> None:
-    """A queue ID has letters and digits alone; anything else could be read as an option or a path."""
-    if not (queue_id.isascii() and queue_id.isalnum() and len(queue_id) <= 64):
+def check_id(queue_id: str) -> None:
+    """A queue ID has letters and digits alone; anything else could be read as an option or a path.
+
+    `ALL` is none: to postsuper it can mean every message. Raises NotFoundError.
+    """
+    if not (queue_id.isascii() and queue_id.isalnum() and len(queue_id) <= 64) or queue_id == "ALL":
         raise NotFoundError(f"{queue_id[:64]!r} is no queue ID", hint="postmaster queue list shows them")

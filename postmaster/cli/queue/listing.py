@@ -5,12 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from postmaster.cli.queue.choose import Chosen, choosing, where
 from postmaster.cli.queue.group import app
 from postmaster.cli.queue.rows import (
     COLUMNS,
@@ -45,11 +45,6 @@ SEPARATORS = {Format.jsonl: ("", "\n", "\n", ""), Format.json: ("[\n  ", ",\n  "
 __all__ = ["find", "list_", "row"]
 
 
-class Source(StrEnum):
-    spool = "spool"
-    postqueue = "postqueue"
-
-
 def complete_columns(incomplete: str) -> list[str]:
     """The names of columns, after those that stand there already."""
     before, comma, begun = incomplete.rpartition(",")
@@ -59,10 +54,12 @@ def complete_columns(incomplete: str) -> list[str]:
 @app.command(
     "list",
     epilog="Examples: postmaster queue list; postmaster queue list --sort age --limit 20; "
-    "postmaster queue list -o jsonl",
+    "postmaster queue list 'sender=*@shop.example and age>2h' -o jsonl",
 )
+@choosing
 def list_(
     context: typer.Context,
+    chosen: Chosen,
     sort: Annotated[
         str | None,
         typer.Option(
@@ -85,30 +82,12 @@ def list_(
             autocompletion=complete_columns,
         ),
     ] = None,
-    source: Annotated[
-        Source | None,
-        typer.Option(
-            "--source", help="Read the spool (root) or ask postqueue; by itself the best that is allowed."
-        ),
-    ] = None,
-    instance: Annotated[
-        list[str] | None,
-        typer.Option("--instance", metavar="NAME", help="Only this Postfix instance; may be repeated."),
-    ] = None,
     output: Output = Format.table,
 ) -> None:
     """List the messages in the queue, as they come."""
     keys = [column(one, "--columns") for one in columns.split(",")] if columns is not None else None
-    view = View(
-        state_of(context).settings,
-        output,
-        keys,
-        limit,
-        sort,
-        source=None if source is None else source.value,
-        instances=tuple(instance or ()),
-    )
-    show_list(view)
+    settings = state_of(context).settings
+    show_list(View(settings, output, keys, limit, sort, **where(settings, chosen)))
 
 
 @dataclass(slots=True)

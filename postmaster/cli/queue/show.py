@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from postmaster.cli.queue.choose import Source
 from postmaster.cli.queue.group import app
-from postmaster.cli.queue.listing import Source
 from postmaster.cli.queue.rows import row
 from postmaster.cli.state import Output, print_record, say, state_of
 from postmaster.errors import NotFoundError, PartialError, UsageError

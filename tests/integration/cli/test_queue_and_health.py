@@ -60,11 +60,6 @@ def test_what_cannot_be_read_is_counted(bare: Cli, postqueue: Path) -> None:
 
 def test_a_message_that_is_not_there(bare: Cli, postqueue: Path) -> None:
     assert "no message CCC3" in bare("queue", "show", "CCC3", expect=1).err
-    refused = bare("queue", "flush", "CCC3", "-o", "json", expect=1)
-    assert refused.error["code"] == "not_found"
-    assert refused.json["left"] == ["CCC3: not in the queue"]
-    held = bare("queue", "flush", "BBB2", "-o", "json", expect=1)
-    assert held.json["left"] == ["BBB2: in hold"]
 
 
 def test_without_postfix(bare: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -91,10 +86,13 @@ def test_health_without_servers(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> No
 def test_health_notices_look_ups_that_servers_cannot_use(cli: Cli, tmp_path: Path) -> None:
     cli("domain", "add", "example.org")
     lookups = tmp_path / "d" / "lookups"
-    (lookups / "postfix.db-shm").unlink()
-    told = cli("health", "check", "look-ups", "-o", "json", expect=2).json
-    assert any("postfix.db-shm is missing" in f["message"] for f in told["findings"])
-    cli("publish")
-    cli("health", "check", "look-ups")
+    for gone in (["-shm"], ["-wal", "-shm"]):
+        for ending in gone:
+            (lookups / f"postfix.db{ending}").unlink()
+        told = cli("health", "check", "look-ups", "-o", "json", expect=2).json
+        wanted = " and ".join(f"postfix.db{ending}" for ending in gone) + " is missing"
+        assert any(f["message"].startswith(wanted) for f in told["findings"])
+        cli("publish")
+        cli("health", "check", "look-ups")
     (lookups / "dovecot.db").unlink()
     assert "publish" in cli("health", "check", "look-ups", expect=2).out
