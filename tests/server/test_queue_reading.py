@@ -299,6 +299,16 @@ def test_a_message_is_found_by_its_id(own: Lab, traffic: dict[str, str]) -> None
         }
 
 
+def test_a_message_is_found_where_an_old_depth_put_it(place: Callable[[], Path]) -> None:
+    home = fill(make_home(place() / "home"), 3)
+    path = next(home.spool.glob("deferred/*/*"))
+    (path.parent / "F" / "0").mkdir(parents=True)
+    path.rename(path.parent / "F" / "0" / path.name)
+    settings = load_settings(home.settings_file, {})
+    (found,) = read.find(settings, Listing(), [path.name])
+    assert (found.queue_id, Path(found.path or "").parent.name) == (path.name, "0")
+
+
 def test_list_and_show_on_the_command_line(own: Lab, traffic: dict[str, str]) -> None:
     by_source = {}
     for source in ("spool", "postqueue"):
