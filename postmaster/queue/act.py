@@ -574,11 +574,12 @@ _ACTS: dict[Verb, Callable[[_Run, Place, Sequence[_Work]], None]] = {
 
 def differs(message: Message, envelope: spool.Envelope, status: os.stat_result) -> str | None:
     """Why a queue file is not this message; None when it is."""
-    if envelope.arrival_time is not None and int(envelope.arrival_time) != message.arrival_time:
-        return "the ID is another message's now"
     if message.queue_name == "corrupt":
-        return None
-    if envelope.arrival_time is None or envelope.sender is None:
+        return None  # what it says of itself cannot be relied on, and nobody writes there any more
+    arrival = envelope.arrival_time if envelope.arrival_time is not None else status.st_mtime
+    if int(arrival) != message.arrival_time:
+        return "the ID is another message's now"
+    if envelope.sender is None:
         return f"its file cannot be read: {envelope.damage or 'it has no envelope'}"
     if _comparable(envelope.sender) != _comparable(message.sender):
         return "the ID is another message's now"

@@ -8,10 +8,11 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any, TypeVar
 
 from postmaster.postfix import postconf, spool
-from postmaster.postfix.place import Place, load, locate
+from postmaster.postfix.place import QUEUES, Place, load, locate
 from postmaster.queue import act as acting
 from postmaster.queue.act import Options, Result, Verb
 from postmaster.queue.fate import Watch
@@ -76,12 +77,18 @@ class Queue:
         with self.lab.smtp(source) as client:
             client.sendmail(sender, list(recipients), "Subject: from outside\r\n\r\nHello.\r\n")
 
+    def files(self) -> Iterator[tuple[str, Path]]:
+        """(queue, file) of each message, looked for without our own reader."""
+        for name in QUEUES:
+            for folder, _, names in os.walk(self.place.spool / name):
+                yield from ((name, Path(folder, one)) for one in names)
+
     def messages(self) -> list[Message]:
         """Read from the spool itself, with the parser."""
         found = []
-        for file in spool.walk(self.place.spool):
+        for name, path in self.files():
             with suppress(OSError):
-                descriptor = os.open(file.path, os.O_RDONLY)
+                descriptor = os.open(path, os.O_RDONLY)
                 try:
                     envelope = spool.read_envelope(descriptor)
                     size = os.fstat(descriptor).st_size
@@ -92,8 +99,8 @@ class Queue:
                 found.append(
                     Message(
                         instance=DEFAULT_INSTANCE,
-                        queue_name=file.queue,
-                        queue_id=file.queue_id,
+                        queue_name=name,
+                        queue_id=path.name,
                         arrival_time=int(envelope.arrival_time),
                         message_size=size if envelope.message_size is None else envelope.message_size,
                         sender=envelope.sender,
