@@ -38,7 +38,7 @@ from postmaster.queue.fate import LOG_DELAY, PAUSE, Watch
 from postmaster.queue.message import Message
 from postmaster.queue.store import Item, Store
 
-BATCH = 200  # messages held at a time; each has its file open
+BATCH = 500  # messages held at a time; each has its file open
 HOLD_TRIES = 3  # a message that moves between two queues can be missed once
 BOUNCE_WAIT = 60.0  # seconds that a bounce is waited for
 STILL = ("hold", "maildrop", "corrupt")  # queues whose messages need not, or cannot, be held
