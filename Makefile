@@ -4,10 +4,10 @@ BIN := .venv/bin
 PREPARE := tests/tools/prepare.sh
 export PATH := $(PATH):/usr/sbin:/sbin
 
-.PHONY: demo test check test-full bench lock format clean environment packages
+.PHONY: demo test check test-full bench docs lock format clean environment packages
 
 demo: packages environment
-	@$(BIN)/python tests/demo.py
+	@$(BIN)/python -m tests.demo
 
 # Two workers, as the smallest machine this runs on has two cores.
 test: packages environment check
@@ -23,11 +23,16 @@ check: environment
 	$(BIN)/lint-imports
 
 test-full: test
+	@$(PREPARE) packages_full
 	$(BIN)/python -m pytest -m full $(ARGS)
 	$(BIN)/nox
 
 bench: packages environment
 	@$(BIN)/python -m tests.bench $(ARGS)
+
+# docs/commands.md, from the commands themselves.
+docs: environment
+	$(BIN)/python -m tests.tools.command_pages
 
 format: environment
 	$(BIN)/ruff check --fix .

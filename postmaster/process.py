@@ -54,9 +54,8 @@ def run(
     """
     data = stdin.encode() if isinstance(stdin, str) else stdin
     shown = masked(argv, secrets)
-    stack = ExitStack()
-    try:
-        given: dict[str, Any] = {"input": data if data is not None else b""}
+    given: dict[str, Any] = {"input": data if data is not None else b""}
+    with ExitStack() as stack, _plain_errors(argv, shown, hint):
         if whole and data is not None:
             given = {"stdin": stack.enter_context(_in_memory(data))}
         done = subprocess.run(
@@ -67,17 +66,6 @@ def run(
             env=None if environment is None else dict(environment),
             check=False,
         )
-    except FileNotFoundError:
-        raise ProcessError(
-            f"the program {argv[0]} is not installed", hint=hint or "install the package that provides it"
-        ) from None
-    except PermissionError:
-        raise ProcessError(f"the program {argv[0]} may not be run by this user", hint=hint) from None
-    except subprocess.TimeoutExpired:
-        _tell(shown, f"no end after {timeout:g} s")
-        raise ProcessError(f"{argv[0]} did not finish within {timeout:g} s", hint=hint) from None
-    finally:
-        stack.close()
     result = Finished(
         tuple(argv),
         done.returncode,
@@ -107,8 +95,9 @@ def start_daemon(argv: Sequence[str], *, timeout: float = DEFAULT_TIMEOUT, hint:
     """
     import tempfile
 
+    shown = masked(argv, ())
     with tempfile.TemporaryFile() as output:
-        try:
+        with _plain_errors(argv, shown, hint):
             done = subprocess.run(
                 list(argv),
                 stdin=subprocess.DEVNULL,
@@ -118,15 +107,9 @@ def start_daemon(argv: Sequence[str], *, timeout: float = DEFAULT_TIMEOUT, hint:
                 umask=SERVER_UMASK,
                 check=False,
             )
-        except FileNotFoundError:
-            raise ProcessError(
-                f"the program {argv[0]} is not installed", hint=hint or "install the package that provides it"
-            ) from None
-        except subprocess.TimeoutExpired:
-            raise ProcessError(f"{argv[0]} did not finish within {timeout:g} s", hint=hint) from None
         output.seek(0)
         said = output.read().decode("utf-8", "surrogateescape")
-    _tell(masked(argv, ()), f"exit status {done.returncode}")
+    _tell(shown, f"exit status {done.returncode}")
     if done.returncode != 0:
         raise ProcessError(_complaint(Finished(tuple(argv), done.returncode, "", said), ()), hint=hint)
 
@@ -142,18 +125,15 @@ def stream(argv: Sequence[str], *, hint: str | None = None) -> Iterator[Iterator
 
     # A pipe that nobody reads could fill and stall the program, so complaints go to a file.
     complaints = tempfile.TemporaryFile()  # noqa: SIM115 (closed below, after the program ended)
+    shown = masked(argv, ())
     try:
-        child = subprocess.Popen(
-            list(argv), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=complaints
-        )
-    except FileNotFoundError:
+        with _plain_errors(argv, shown, hint):
+            child = subprocess.Popen(
+                list(argv), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=complaints
+            )
+    except ProcessError:
         complaints.close()
-        raise ProcessError(
-            f"the program {argv[0]} is not installed", hint=hint or "install the package that provides it"
-        ) from None
-    except PermissionError:
-        complaints.close()
-        raise ProcessError(f"the program {argv[0]} may not be run by this user", hint=hint) from None
+        raise
     assert child.stdout is not None
     finished = False
 
@@ -173,9 +153,25 @@ def stream(argv: Sequence[str], *, hint: str | None = None) -> Iterator[Iterator
         complaints.seek(0)
         stderr = complaints.read().decode("utf-8", "surrogateescape")
         complaints.close()
-        _tell(masked(argv, ()), f"exit status {status}")
+        _tell(shown, f"exit status {status}")
     if finished and status != 0:
         raise ProcessError(_complaint(Finished(tuple(argv), status, "", stderr), ()), hint=hint)
+
+
+@contextmanager
+def _plain_errors(argv: Sequence[str], shown: str, hint: str | None) -> Iterator[None]:
+    """Turn what can go wrong with any program into one clear line."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise ProcessError(
+            f"the program {argv[0]} is not installed", hint=hint or "install the package that provides it"
+        ) from None
+    except PermissionError:
+        raise ProcessError(f"the program {argv[0]} may not be run by this user", hint=hint) from None
+    except subprocess.TimeoutExpired as error:
+        _tell(shown, f"no end after {error.timeout:g} s")
+        raise ProcessError(f"{argv[0]} did not finish within {error.timeout:g} s", hint=hint) from None
 
 
 def masked(argv: Sequence[str], secrets: Sequence[str]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import uuid
 from collections.abc import Iterator
@@ -12,6 +11,8 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+
+from tests.tools.machine import missing_for_servers
 
 hypothesis.settings.register_profile("dev", deadline=None)
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, max_examples=100, print_blob=True)
@@ -24,25 +25,17 @@ MARK = f"mail-test-{uuid.uuid4().hex[:8]}"
 os.environ["MAIL_TEST_RUN"] = MARK
 
 
-def missing_for_servers() -> str | None:
-    """Why the tests with real servers cannot run here, None where they can."""
-    if os.geteuid() != 0:
-        return "the servers start as root, and this is not root"
-    path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
-    missing = [name for name in ("postfix", "dovecot", "postmap", "gcc") if not shutil.which(name, path=path)]
-    return f"not installed: {', '.join(missing)}" if missing else None
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if "server" in Path(str(item.fspath)).parent.name:
-            item.add_marker(pytest.mark.server)
+        folder = Path(str(item.fspath)).parent.name
+        if folder in ("server", "full"):
+            item.add_marker(getattr(pytest.mark, folder))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.get_closest_marker("server") is None:
         return
-    reason = missing_for_servers()
+    reason = missing_for_servers("gcc")
     if reason is not None and IN_CI:
         pytest.fail(f"CI must run the tests with real servers: {reason}")
     if reason is not None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     rich_markup_mode=None,
+    add_completion=False,
     no_args_is_help=True,
     help="Aliases: addresses that lead to others. @example.org is the catch-all of a domain.",
     epilog="Example: postmaster alias set team@example.org amy@example.org bob@example.org",
@@ -37,6 +38,7 @@ Where = Annotated[
     ),
 ]
 _COLUMNS = [Column("address", "ALIAS"), Column("targets", "TARGETS")]
+KEYS = ("address", "targets", "catch_all", "created_at")  # of a row
 
 
 def row(alias: Alias) -> dict[str, Any]:
@@ -111,7 +113,7 @@ def list_(
 
     only = parse_domain(domain) if domain else None
     with state_of(context).directory("alias list") as directory, directory.read() as reading:
-        print_rows(output, _COLUMNS, map(row, aliases.list_all(reading, only)))
+        print_rows(output, _COLUMNS, map(row, aliases.list_all(reading, only)), KEYS)
 
 
 @app.command(epilog="Example: postmaster alias show team@example.org")

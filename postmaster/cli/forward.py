@@ -25,12 +25,14 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     rich_markup_mode=None,
+    add_completion=False,
     no_args_is_help=True,
     help="Forwards: a user's mail sent on to other addresses, with or without a copy in the mailbox.",
     epilog="Example: postmaster forward set amy@example.org amy@example.net",
 )
 
 _COLUMNS = [Column("address", "USER"), Column("targets", "TARGETS"), Column("keep_copy", "KEEPS COPY")]
+KEYS = ("address", "targets", "keep_copy")  # of a row
 
 
 def row(forward: Forward) -> dict[str, Any]:
@@ -86,7 +88,7 @@ def list_(
 
     only = parse_domain(domain) if domain else None
     with state_of(context).directory("forward list") as directory, directory.read() as reading:
-        print_rows(output, _COLUMNS, map(row, forwards.list_all(reading, only)))
+        print_rows(output, _COLUMNS, map(row, forwards.list_all(reading, only)), KEYS)
 
 
 Where = Annotated[

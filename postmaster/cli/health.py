@@ -12,6 +12,7 @@ from postmaster.render.output import Column, Format, write_line
 
 app = typer.Typer(
     rich_markup_mode=None,
+    add_completion=False,
     no_args_is_help=True,
     help="Whether mail works. The exit status is the monitoring plugins': "
     "0 ok, 1 warning, 2 critical, 3 unknown.",

@@ -21,7 +21,7 @@ from postmaster.cli.state import (
     state_of,
 )
 from postmaster.errors import UsageError
-from postmaster.render.output import Column, Format, size
+from postmaster.render.output import Column, Format, cell, size
 
 if TYPE_CHECKING:
     from postmaster.directory.records import User
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     rich_markup_mode=None,
+    add_completion=False,
     no_args_is_help=True,
     help="Users: a mailbox, its login, and switches for what it may do.",
     epilog="Example: postmaster user add amy@example.org --generate",
@@ -55,6 +56,8 @@ _COLUMNS = [
     Column("off", "SWITCHED OFF"),
 ]
 _SWITCHES = ("login", "imap", "pop3", "send", "receive")
+#: Of a row.
+KEYS = ("address", "login_name", "name", *_SWITCHES, "quota_bytes", "scheme", "mail_folder", "created_at")
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 SECRET_LIMIT = 4096  # characters read from standard input
 
@@ -72,6 +75,16 @@ def row(user: User, settings: Settings) -> dict[str, Any]:
         "scheme": user.scheme,
         "mail_folder": mail_folder(settings.mail, user),
         "created_at": user.created_at,
+    }
+
+
+def _shown(full: dict[str, Any], output: Format) -> dict[str, Any]:
+    """The same with the quota as people read it, in a table."""
+    if output is not Format.table:
+        return full
+    return {
+        "quota" if key == "quota_bytes" else key: size(value) if key == "quota_bytes" else value
+        for key, value in full.items()
     }
 
 
@@ -109,7 +122,7 @@ def add(
         hashed, generated = _secret(where, password_stdin, hash_stdin, generate)
         with directory.change() as change:
             user = users.add(change, where, password_hash=hashed, name=name or "", quota=limit)
-    print_record(output, {**row(user, state.settings), **generated})
+    print_record(output, {**_shown(row(user, state.settings), output), **generated})
 
 
 @app.command(
@@ -130,14 +143,13 @@ def list_(
     state = state_of(context)
 
     def as_row(user: User) -> dict[str, Any]:
-        full = row(user, state.settings)
+        full = _shown(row(user, state.settings), output)
         if output is Format.table:
-            full["quota"] = size(user.quota)
             full["off"] = [switch for switch in _SWITCHES if not full[switch]]
         return full
 
     with state.directory("user list") as directory, directory.read() as reading:
-        print_rows(output, _COLUMNS, map(as_row, users.list_all(reading, only)))
+        print_rows(output, _COLUMNS, map(as_row, users.list_all(reading, only)), KEYS)
 
 
 @app.command(epilog="Example: postmaster user show amy@example.org -o json")
@@ -154,9 +166,7 @@ def show(context: typer.Context, address: Where, output: Output = Format.table) 
             forward = forwards.show(reading, user.address)
         except NotFoundError:
             forward = None
-    shown = row(user, state.settings)
-    if output is Format.table:
-        shown["quota"] = size(shown.pop("quota_bytes"))
+    shown = _shown(row(user, state.settings), output)
     shown["forward"] = [target.unicode for target in forward.targets] if forward else []
     shown["keep_copy"] = forward.keep_copy if forward else None
     print_record(output, shown)
@@ -216,7 +226,10 @@ def set_(
         say(f"note: {note}")
     before, after = row(changed.before, state.settings), row(changed.after, state.settings)
     if output is Format.table:
-        different = {key: f"{before[key]} → {after[key]}" for key in after if before[key] != after[key]}
+        before, after = _shown(before, output), _shown(after, output)
+        different = {
+            key: f"{cell(before[key])} → {cell(after[key])}" for key in after if before[key] != after[key]
+        }
         print_record(output, {"address": after["address"], **(different or {"changed": "nothing"})})
     else:
         print_record(output, {"before": before, "after": after})

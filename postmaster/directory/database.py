@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Table, create_engine, event, insert, select
+from sqlalchemy import Connection, Engine, Table, bindparam, create_engine, event, insert, select
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
 
@@ -29,7 +29,13 @@ from postmaster.process import current_actor
 from postmaster.settings import Settings
 
 LOCK_TIMEOUT = 30.0  # seconds that a command waits for another one's transaction
+JOURNAL_BATCH = 1000  # rows held in memory
 INIT_HINT = "run: postmaster init"
+
+
+#: Table -> its row with an id.
+_BY_ID = {name: select(table).where(table.c.id == bindparam("row_id")) for name, table in JOURNALLED.items()}
+_INSERT = {name: insert(table) for name, table in JOURNALLED.items()}
 
 
 class Directory:
@@ -59,6 +65,7 @@ class Directory:
         with _plain_errors(self.settings), writing.connect() as connection, connection.begin() as going:
             change = Change(connection, actor=self._actor, command=self._command, reason=reason)
             yield change
+            change.write_journal()
             if not keep:
                 going.rollback()
         if keep and not change.is_empty:
@@ -88,16 +95,18 @@ class Change:
         self._entry = {"made_at": self.now, "actor": actor, "command": command, "reason": reason}
         self._entry_id: int | None = None
         self._position = 0
+        self._rows: list[dict[str, Any]] = []
 
     @property
     def is_empty(self) -> bool:
         return self._entry_id is None
 
     def insert(self, table: Table, values: Mapping[str, Any]) -> int:
-        """Add a row and give back its id."""
-        key = self.connection.execute(insert(table).values(values)).inserted_primary_key
+        """Add a row, every column but the id given, and give back its id."""
+        assert values.keys() | {"id"} == set(table.c.keys())
+        key = self.connection.execute(_INSERT[table.name], dict(values)).inserted_primary_key
         assert key is not None
-        self._record(table, int(key[0]), None, self._row(table, int(key[0])))
+        self._record(table, int(key[0]), None, {**values, "id": int(key[0])})
         return int(key[0])
 
     def update(self, table: Table, row_id: int, values: Mapping[str, Any]) -> None:
@@ -116,7 +125,7 @@ class Change:
         self._record(table, row_id, before, None)
 
     def _row(self, table: Table, row_id: int) -> dict[str, Any] | None:
-        row = self.connection.execute(select(table).where(table.c.id == row_id)).mappings().one_or_none()
+        row = self.connection.execute(_BY_ID[table.name], {"row_id": row_id}).mappings().one_or_none()
         return None if row is None else dict(row)
 
     def _record(
@@ -127,28 +136,41 @@ class Change:
             key = self.connection.execute(insert(journal).values(self._entry)).inserted_primary_key
             assert key is not None
             self._entry_id = int(key[0])
-        self.connection.execute(
-            insert(journal_row).values(
-                entry_id=self._entry_id,
-                position=self._position,
-                table_name=table.name,
-                row_id=row_id,
-                before=_as_json(before),
-                after=_as_json(after),
-            )
+        self._rows.append(
+            {
+                "entry_id": self._entry_id,
+                "position": self._position,
+                "table_name": table.name,
+                "row_id": row_id,
+                "before": _as_json(before),
+                "after": _as_json(after),
+            }
         )
         self._position += 1
+        if len(self._rows) >= JOURNAL_BATCH:
+            self.write_journal()
+
+    def write_journal(self) -> None:
+        """Write the rows of the entry that wait: many at once cost a fifth of each alone."""
+        if self._rows:
+            self.connection.execute(insert(journal_row), self._rows)
+            self._rows = []
 
 
 @contextmanager
-def open_directory(settings: Settings, *, command: str = "", actor: str | None = None) -> Iterator[Directory]:
-    """Open the truth for one command. Raises DirectoryError with the command that mends it."""
+def open_directory(
+    settings: Settings, *, command: str = "", actor: str | None = None, publish: bool = True
+) -> Iterator[Directory]:
+    """Open the truth for one command. Raises DirectoryError with the command that mends it.
+
+    Without `publish` what an interrupted command left unpublished stays so: for who publishes and tells.
+    """
     engine = make_engine(settings)
     try:
         with _plain_errors(settings), engine.connect() as connection, connection.begin():
             check_revision(current_revision(connection))
         directory = Directory(settings, engine, command=command, actor=actor or current_actor())
-        if publishing.is_behind(settings.lookups, directory.read):
+        if publish and publishing.is_behind(settings.lookups, directory.read):
             directory.publish()
         yield directory
     finally:
@@ -185,12 +207,6 @@ def make_engine(settings: Settings, *, create: bool = False) -> Engine:
         connection.exec_driver_sql(connection.get_execution_options().get("postmaster_begin", "BEGIN"))
 
     return engine
-
-
-def truth_file(settings: Settings) -> Path | None:
-    """The file of an SQLite truth, None for any other."""
-    prefix, _, path = settings.directory.url.partition(":///")
-    return Path(path) if prefix.startswith("sqlite") and path else None
 
 
 def current_revision(connection: Connection) -> str | None:
@@ -246,7 +262,7 @@ def _plain_errors(settings: Settings) -> Iterator[None]:
         if "locked" in text:
             raise DirectoryError(
                 f"another command kept the directory locked for {LOCK_TIMEOUT:g} s",
-                hint="try again; see who holds it with: fuser " + str(truth_file(settings)),
+                hint="try again; see who holds it with: fuser " + str(settings.directory.file),
             ) from error
         raise DirectoryError(f"the directory cannot be used: {text}") from error
     except DatabaseError as error:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, bindparam, select
 
 from postmaster.address import Address, Domain, LocalPart
 from postmaster.directory.schema import address, domain, target
@@ -20,6 +20,22 @@ from postmaster.errors import RuleError
 #: Postfix's virtual_alias_expansion_limit and virtual_alias_recursion_limit, both 1000 by default:
 #: past them the whole message is deferred, for every recipient.
 EXPANSION_LIMIT = 1000
+
+# Asked for every address of a bulk change: to build a statement takes longer than to run it.
+_HOME = domain.alias("home")
+_HOSTED = (
+    select(domain.c.id, domain.c.alias_of_id, _HOME.c.name)
+    .join_from(domain, _HOME, domain.c.alias_of_id == _HOME.c.id, isouter=True)
+    .where(domain.c.name == bindparam("name"))
+)
+_FOUND = select(address.c.id, address.c.kind).where(
+    address.c.domain_id == bindparam("home_id"), address.c.local_part == bindparam("local_part")
+)
+_TARGETS = (
+    select(target.c.local_part, target.c.domain)
+    .where(target.c.source_id == bindparam("source_id"))
+    .order_by(target.c.position)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +62,7 @@ class Hosted:
 
 def hosted(connection: Connection, name: Domain) -> Hosted | None:
     """The domain if it is served here, as itself or as an alias domain."""
-    home = domain.alias("home")
-    row = connection.execute(
-        select(domain.c.id, domain.c.alias_of_id, home.c.name)
-        .join_from(domain, home, domain.c.alias_of_id == home.c.id, isouter=True)
-        .where(domain.c.name == name.ascii)
-    ).one_or_none()
+    row = connection.execute(_HOSTED, {"name": name.ascii}).one_or_none()
     if row is None:
         return None
     if row.alias_of_id is None:
@@ -61,11 +72,7 @@ def hosted(connection: Connection, name: Domain) -> Hosted | None:
 
 def find(connection: Connection, home_id: int, home: Domain, local_part: str) -> Node | None:
     """The user or alias with exactly this local part in a hosted domain."""
-    row = connection.execute(
-        select(address.c.id, address.c.kind).where(
-            address.c.domain_id == home_id, address.c.local_part == local_part
-        )
-    ).one_or_none()
+    row = connection.execute(_FOUND, {"home_id": home_id, "local_part": local_part}).one_or_none()
     return None if row is None else Node(row.id, row.kind, Address(home, LocalPart(local_part)))
 
 
@@ -82,11 +89,7 @@ def lead(connection: Connection, where: Address) -> tuple[bool, Node | None]:
 
 def targets_of(connection: Connection, source_id: int) -> tuple[Address, ...]:
     """The targets of an address, in order."""
-    rows = connection.execute(
-        select(target.c.local_part, target.c.domain)
-        .where(target.c.source_id == source_id)
-        .order_by(target.c.position)
-    )
+    rows = connection.execute(_TARGETS, {"source_id": source_id})
     return tuple(Address(Domain(row.domain), LocalPart(row.local_part)) for row in rows)
 
 

@@ -16,7 +16,6 @@ from postmaster.directory.database import (
     check_revision,
     current_revision,
     make_engine,
-    truth_file,
 )
 from postmaster.directory.schema import REVISION
 from postmaster.errors import DirectoryError
@@ -40,7 +39,7 @@ def initialise(settings: Settings) -> tuple[str, ...]:
         raise DirectoryError(
             f"{error.filename} cannot be made: {error.strerror}", hint="run it as root, or see the settings"
         ) from error
-    file = truth_file(settings)
+    file = settings.directory.file
     engine = make_engine(settings, create=True)
     try:
         _set_truth_rights(file, done)
@@ -101,7 +100,7 @@ def migrations_folder() -> Path:
 
 
 def _make_folders(settings: Settings, done: list[str]) -> None:
-    file = truth_file(settings)
+    file = settings.directory.file
     folders = dict.fromkeys([settings.state.directory, *([file.parent] if file else [])])
     # The mode: the look-ups below must be reachable.
     done += [f"made the folder {folder}" for folder in folders if make_folder(folder, lookups.FOLDER_MODE)]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from typing import Literal
+from typing import Any, Literal
+from urllib.parse import quote
 
 from postmaster.settings import Settings
 
 Kind = Literal["domain", "user", "alias", "forward", "address"]
 LIMIT = 200  # what a shell can show
+PATIENCE = 2.0  # seconds; nobody waits long for a completion
 
 _DOMAINS = "SELECT name FROM domain WHERE name >= ?1 AND name < ?1 || char(1114111) ORDER BY name LIMIT ?2"
 _ADDRESSES = """
@@ -26,24 +28,25 @@ _WHICH = {
 
 def names(settings: Settings, kind: Kind, beginning: str = "") -> list[str]:
     """Domains or addresses that begin so, at most LIMIT; none at all when anything is amiss."""
-    prefix, _, path = settings.directory.url.partition(":///")
-    if not prefix.startswith("sqlite") or not path:
-        return []
     query = _DOMAINS if kind == "domain" else _ADDRESSES.format(_WHICH[kind])
-    try:
-        with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=1)) as connection:
-            return [row[0] for row in connection.execute(query, (beginning.lower(), LIMIT))]
-    except (sqlite3.Error, ValueError):
-        return []
+    return [row[0] for row in _ask(settings, query, beginning.lower(), LIMIT) or ()]
 
 
 def newest_entry(settings: Settings) -> int | None:
     """The truth's last journal entry, 0 for none; None where the truth cannot be read."""
-    prefix, _, path = settings.directory.url.partition(":///")
-    if not prefix.startswith("sqlite") or not path:
+    rows = _ask(settings, "SELECT coalesce(max(id), 0) FROM journal")
+    return None if rows is None else int(rows[0][0])
+
+
+def _ask(settings: Settings, query: str, *values: object) -> list[tuple[Any, ...]] | None:
+    """The rows of a query, None where the truth cannot be read."""
+    file = settings.directory.file
+    if file is None:
         return None
     try:
-        with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5)) as connection:
-            return int(connection.execute("SELECT coalesce(max(id), 0) FROM journal").fetchone()[0])
+        with contextlib.closing(
+            sqlite3.connect(f"file:{quote(str(file))}?mode=ro", uri=True, timeout=PATIENCE)
+        ) as truth:
+            return truth.execute(query, values).fetchall()
     except (sqlite3.Error, ValueError):
         return None

@@ -193,9 +193,6 @@ plugin {{
   quota = count:User quota
   quota_vsizes = yes
   quota_grace = 10%%
-  quota_status_success = DUNNO
-  quota_status_nouser = DUNNO
-  quota_status_overquota = "552 5.2.2 Mailbox is full"
   sieve = file:~/sieve;active=~/.dovecot.sieve
   sieve_redirect_envelope_from = recipient
 }}
@@ -206,7 +203,9 @@ plugin {{
 
 def _auth_24(wish: Wish) -> str:
     login = "%{user | lower}"
-    user_query = _user_query(wish, login, "%{protocol}", "quota_bytes || 'B' AS quota_storage_size")
+    # Grace as a share of the limit: 2.4 knows only a size, and its 10 MB would make a small quota none.
+    quota = "quota_bytes || 'B' AS quota_storage_size, quota_bytes / 10 || 'B' AS quota_storage_grace"
+    user_query = _user_query(wish, login, "%{protocol}", quota)
     return (
         _BANNER
         + f"""\
@@ -271,7 +270,6 @@ protocol lmtp {{
 }}
 quota "User quota" {{
 }}
-quota_storage_grace = 10M
 sieve_redirect_envelope_from = recipient
 sieve_script personal {{
   path = ~/sieve

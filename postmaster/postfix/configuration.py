@@ -32,8 +32,8 @@ LMTP_SOCKET = "private/dovecot-lmtp"
 #: whoever connects from another one is an outsider, which a live proof makes use of.
 LOCAL_NETWORKS = "127.0.0.1/32 [::ffff:127.0.0.1]/128 [::1]/128"
 
-#: Lists of which ours is the beginning.
-MERGED = ("virtual_alias_maps", "smtpd_recipient_restrictions", "smtpd_relay_restrictions", "proxy_read_maps")
+#: The oldest version whose parameters these are.
+OLDEST = (3, 7)
 
 _SUBMISSION_ACCESS = "postmaster_submission_access"
 _NOT_ALLOWED = "static:{REJECT 5.7.1 This login may not send mail, or is not known}"
@@ -84,6 +84,9 @@ def owned_parameters(wish: Wish, known: frozenset[str]) -> dict[str, str]:
         "smtpd_forbid_bare_newline_exclusions": "$mynetworks",
         "smtpd_forbid_unauth_pipelining": "yes",
         "notify_classes": "2bounce, resource, software",
+        # A proxymap that meets a lock at its very first look-up counts as one that cannot start, and
+        # everybody would wait a minute (master_spawn.c). A second is what the retry takes anyway.
+        "service_throttle_time": "1s",
         # A name of our own, so that master.cf can refer to it and proxymap finds the table in main.cf.
         _SUBMISSION_ACCESS: (
             f"check_sasl_access {table(maps.SENDING_LOGINS)}, check_client_access {_NOT_ALLOWED}, reject"

@@ -32,7 +32,8 @@ from pathlib import Path
 from postmaster.errors import NotFoundError, PostmasterError, ServerError
 from postmaster.postfix import postsuper, spool
 from postmaster.postfix import queue as postfix_queue
-from postmaster.postfix.place import Place, is_ready, locate
+from postmaster.postfix.instances import Instance
+from postmaster.postfix.place import is_ready, locate
 from postmaster.queue import redirect, trash
 from postmaster.queue.fate import LOG_DELAY, PAUSE, Watch
 from postmaster.queue.message import Message
@@ -109,7 +110,7 @@ Progress = Callable[[int], None]  # is told how many messages are settled
 class _Work:
     item: int
     message: Message
-    place: Place
+    place: Instance
     held: bool = False  # by us: to be put back unless it is acted on
     until: float = 0.0  # when waiting for its lock ends
     path: str = ""
@@ -125,7 +126,7 @@ def act(
     *,
     store: Store,
     number: int,
-    places: Mapping[str, Place],
+    places: Mapping[str, Instance],
     watch: Watch,
     progress: Progress = lambda _: None,
     resumed: bool = False,
@@ -146,7 +147,7 @@ class _Run:
         options: Options,
         store: Store,
         number: int,
-        places: Mapping[str, Place],
+        places: Mapping[str, Instance],
         watch: Watch,
         progress: Progress,
         resumed: bool,
@@ -250,7 +251,7 @@ class _Run:
             looked_at += [work for work in works if work.message.queue_name in STILL]
         self._look_and_act(place, looked_at)
 
-    def _hold(self, place: Place, works: list[_Work]) -> list[_Work]:
+    def _hold(self, place: Instance, works: list[_Work]) -> list[_Work]:
         """Put them on hold; those that are there afterwards."""
         waiting, inside = works, []
         complaint: str | None = None
@@ -286,7 +287,7 @@ class _Run:
             raise ServerError(f"postsuper failed: {complaint}", hint="see the mail log")
         return inside
 
-    def _look_and_act(self, place: Place, works: Iterable[_Work]) -> None:
+    def _look_and_act(self, place: Instance, works: Iterable[_Work]) -> None:
         ready, finished = [], []
         for work in works:
             verdict = self._look(work)
@@ -303,7 +304,7 @@ class _Run:
             _ACTS[self._options.verb](self, place, ready)
         self._put_back(place, [work for work in works if work.settled and work.held])
 
-    def _put_back(self, place: Place, works: Sequence[_Work]) -> None:
+    def _put_back(self, place: Instance, works: Sequence[_Work]) -> None:
         """What was held and not acted on goes back; what stays is told."""
         if not works:
             return
@@ -376,7 +377,7 @@ class _Run:
             work.message = fresh
         return "ready"
 
-    def _finish(self, place: Place, works: Sequence[_Work]) -> None:
+    def _finish(self, place: Instance, works: Sequence[_Work]) -> None:
         """No recipient is left: Postfix itself ends it, with the notifications that are due."""
         if not works:
             return
@@ -404,26 +405,26 @@ class _Run:
                 self._settle(work, "failed", answer.complaint or "Postfix did not do it")
         return done, failed
 
-    def _do_hold(self, _place: Place, works: Sequence[_Work]) -> None:
+    def _do_hold(self, _place: Instance, works: Sequence[_Work]) -> None:
         for work in works:
             self._settle(work, "held", None if work.held else "it was on hold already")
             work.held = False
 
-    def _do_release(self, place: Place, works: Sequence[_Work]) -> None:
+    def _do_release(self, place: Instance, works: Sequence[_Work]) -> None:
         for work in works:
             _close(work)
         answer = postsuper.release(place.config_directory, [work.message.queue_id for work in works])
         for work in self._split(works, answer)[0]:
             self._settle(work, "released")
 
-    def _do_requeue(self, place: Place, works: Sequence[_Work]) -> None:
+    def _do_requeue(self, place: Instance, works: Sequence[_Work]) -> None:
         for work in works:
             _close(work)
         answer = postsuper.requeue(place.config_directory, [work.message.queue_id for work in works])
         for work in self._split(works, answer)[0]:
             self._settle(work, "requeued")  # pickup takes it within a minute, under a new ID
 
-    def _do_bounce(self, place: Place, works: Sequence[_Work]) -> None:
+    def _do_bounce(self, place: Instance, works: Sequence[_Work]) -> None:
         for work in works:
             _close(work)
         ids = [work.message.queue_id for work in works]
@@ -433,7 +434,7 @@ class _Run:
             with suppress(PostmasterError):  # else it is returned when its turn comes
                 postfix_queue.flush_messages(place.config_directory, [work.message.queue_id])
 
-    def _do_delete(self, place: Place, works: Sequence[_Work]) -> None:
+    def _do_delete(self, place: Instance, works: Sequence[_Work]) -> None:
         for queue in ("hold", "maildrop", "corrupt"):
             own = [
                 work
@@ -464,7 +465,7 @@ class _Run:
             return []
         return copied
 
-    def _delete(self, place: Place, queue: str, works: Sequence[_Work]) -> None:
+    def _delete(self, place: Instance, queue: str, works: Sequence[_Work]) -> None:
         if queue == "corrupt":
             answer = _unlink_corrupt(works)
         else:
@@ -482,7 +483,7 @@ class _Run:
             else:
                 self._settle(work, "deleted")
 
-    def _do_redirect(self, place: Place, works: Sequence[_Work]) -> None:
+    def _do_redirect(self, place: Instance, works: Sequence[_Work]) -> None:
         for work in self._copied(works):
             if work.step == "sending":
                 work.held = False
@@ -562,7 +563,7 @@ class _Run:
             time.sleep(PAUSE)
 
 
-_ACTS: dict[Verb, Callable[[_Run, Place, Sequence[_Work]], None]] = {
+_ACTS: dict[Verb, Callable[[_Run, Instance, Sequence[_Work]], None]] = {
     Verb.hold: _Run._do_hold,
     Verb.release: _Run._do_release,
     Verb.requeue: _Run._do_requeue,
@@ -611,8 +612,8 @@ def _batches(works: Sequence[_Work]) -> Iterator[list[_Work]]:
             yield list(batch.values())
 
 
-def _by_place(works: Iterable[_Work]) -> list[tuple[Place, list[_Work]]]:
-    found: dict[str, tuple[Place, list[_Work]]] = {}
+def _by_place(works: Iterable[_Work]) -> list[tuple[Instance, list[_Work]]]:
+    found: dict[str, tuple[Instance, list[_Work]]] = {}
     for work in works:
         found.setdefault(work.place.name, (work.place, []))[1].append(work)
     return list(found.values())
@@ -634,7 +635,7 @@ def _unlink_corrupt(works: Sequence[_Work]) -> postsuper.Answer:
     return postsuper.Answer(frozenset(done), len(done), None)
 
 
-def _taken_by_pickup(place: Place, works: Sequence[_Work]) -> set[str]:
+def _taken_by_pickup(place: Instance, works: Sequence[_Work]) -> set[str]:
     """Which deleted maildrop files pickup had open: it goes on, and the message comes in.
 
     It has one file open at a time, for milliseconds. Waits until it has let go of it.
@@ -654,7 +655,7 @@ def _taken_by_pickup(place: Place, works: Sequence[_Work]) -> set[str]:
     return taken
 
 
-def _open_in_pickup(place: Place) -> Iterator[tuple[int, int]]:
+def _open_in_pickup(place: Instance) -> Iterator[tuple[int, int]]:
     for process in Path("/proc").iterdir():
         if not process.name.isdigit():
             continue
@@ -670,7 +671,7 @@ def _open_in_pickup(place: Place) -> Iterator[tuple[int, int]]:
                         yield status.st_dev, status.st_ino
 
 
-def outsiders(messages: Iterable[Message], places: Mapping[str, Place]) -> list[Message]:
+def outsiders(messages: Iterable[Message], places: Mapping[str, Instance]) -> list[Message]:
     """Which of these came from clients that are neither ours nor logged in: their senders may be forged.
 
     Raises NotFoundError for an instance that is not there. What cannot be read counts as such.
@@ -698,7 +699,7 @@ def outsiders(messages: Iterable[Message], places: Mapping[str, Place]) -> list[
     return found
 
 
-def settle_gone(store: Store, number: int, places: Mapping[str, Place]) -> int:
+def settle_gone(store: Store, number: int, places: Mapping[str, Instance]) -> int:
     """Settle what an interrupted action had finished without writing it down. How many are open."""
     settled: list[tuple[int, str, str | None]] = []
     left = 0
@@ -727,12 +728,12 @@ def settle_gone(store: Store, number: int, places: Mapping[str, Place]) -> int:
     return left
 
 
-def _is_there(message: Message, places: Mapping[str, Place]) -> bool:
+def _is_there(message: Message, places: Mapping[str, Instance]) -> bool:
     place = places.get(message.instance)
     return place is not None and _find(place, message) is not None
 
 
-def _find(place: Place, message: Message) -> str | None:
+def _find(place: Instance, message: Message) -> str | None:
     """The queue that has this very message, None when none has."""
     found = locate(place, message.queue_id)
     if found is None:
@@ -748,7 +749,7 @@ def _find(place: Place, message: Message) -> str | None:
         os.close(descriptor)
 
 
-def let_go(store: Store, number: int, places: Mapping[str, Place]) -> Result:
+def let_go(store: Store, number: int, places: Mapping[str, Instance]) -> Result:
     """Release what an interrupted action left on hold, and close it.
 
     What was on hold before the action stays there.

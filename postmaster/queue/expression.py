@@ -1,4 +1,4 @@
-"""The filter language of every queue command: `sender=*@shop.example and age>2h`.
+r"""The filter language of every queue command: `sender=*@shop.example and age>2h`.
 
 A text becomes a tree (`parse`), a tree becomes a test on a message (`compile_filter`), and prints
 itself so that parsing the print gives the same tree. A mistake is shown with a caret at its place.
@@ -6,128 +6,61 @@ itself so that parsing the print gives the same tree. A mistake is shown with a 
     expression = both {"or" both}           both = one {"and" one}
     one        = "not" one | "(" expression ")" | FIELD OPERATOR VALUE | WORD
 
-A WORD alone is a queue ID, or an address (with `@`) that is sender or recipient. A field with
-several values (recipients, reasons) matches when any of them does; `!=` and `!~` are the negation
-of `=` and `~`, so `not` and `!` always agree. A field that a message has no value for matches
-nothing but `not`. Text is compared without case; `*`, `?` and `[…]` are wildcards.
+A WORD alone is a queue ID, or an address (with `@`) that is sender or recipient. A VALUE ends at a
+space or parenthesis, or is quoted with `"` or `'`; in quotes `\"`, `\'` and `\\` stand for the
+character, every other backslash for itself, so that regular expressions need no second one.
 
-What it does not do: guess. A bare field name, an operator without a value and a value without a
-field are errors, as half a filter could select a whole queue.
+A field with several values (recipients, reasons) matches when any of them does; a message that has
+no value for a field does not match. `!=` and `!~` are the negation of `=` and `~`. So a filter is
+true or false, never unknown: `not not x` is `x`, and De Morgan's laws hold. Where the source of the
+messages cannot know a field, asking for it is an error (`check_source`), as `not` would otherwise
+select everything.
+
+Text is compared without case, but for queue IDs and instances. What it does not do: guess. A bare
+field name, an operator without a value and a value without a field are errors, as half a filter
+could select a whole queue.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 
 from postmaster.errors import UsageError
+from postmaster.postfix.spool import is_queue_id
+from postmaster.queue.fields import DURATIONS, FIELDS, SPOOL_ONLY, TEXTS, Field, Kind
+from postmaster.queue.matching import Headers, Test, compile_filter
+from postmaster.queue.patterns import mistake_in_expression
+from postmaster.queue.tree import KEYWORDS, AnyOf, Node, Not, Term, all_of, any_of, fields_of, needs, quantity
+
+__all__ = [
+    "FilterError",
+    "Headers",
+    "Node",
+    "Test",
+    "all_of",
+    "any_of",
+    "check_source",
+    "compile_filter",
+    "fields_of",
+    "needs",
+    "parse",
+    "parse_word",
+    "term",
+]
 
 #: No filter a person writes is longer, or nested deeper; both bound the work on hostile input.
 MAXIMUM_CHARACTERS = 4096
 MAXIMUM_DEPTH = 50
+SHOWN = 100  # characters of a filter around a mistake
 
-OPERATORS = ("!=", "!~", "<=", ">=", "=", "~", "<", ">")
 _ORDER = ("<=", ">=", "<", ">")
 
 
 class FilterError(UsageError):
-    """A mistake in a filter; the message has the filter and a caret under the mistake's place."""
+    """A mistake in a filter; `detail` has the filter with a caret under the mistake's place."""
 
     code = "invalid_filter"
-
-
-@dataclass(frozen=True, slots=True)
-class Field:
-    """What can be asked about a message. `kind` decides which operators and values fit."""
-
-    name: str
-    kind: str  # text, number, size (bytes), duration (seconds)
-    meaning: str
-
-
-FIELDS: dict[str, Field] = {
-    field.name: field
-    for field in (
-        Field("queue", "text", "maildrop, incoming, active, deferred, hold or corrupt"),
-        Field("id", "text", "queue ID"),
-        Field("sender", "text", "envelope sender; empty for a bounce"),
-        Field("recipient", "text", "any recipient that is still to do"),
-        Field("sender-domain", "text", "domain of the sender"),
-        Field("recipient-domain", "text", "domain of any recipient"),
-        Field("size", "size", "bytes of the message"),
-        Field("age", "duration", "since arrival"),
-        Field("retry", "duration", "until the next attempt"),
-        Field("expires", "duration", "until the message is returned as undeliverable"),
-        Field("recipients", "number", "how many recipients are still to do"),
-        Field("reason", "text", "why any recipient is deferred"),
-        Field("dsn", "text", "enhanced status code of any recipient, such as 4.7.1"),
-        Field("client", "text", "name or address of the client it came from"),
-        Field("helo", "text", "what the client called itself"),
-        Field("sasl", "text", "login that sent it"),
-        Field("instance", "text", "Postfix instance"),
-        Field("subject", "text", "Subject header, decoded"),
-        Field("from", "text", "From header, decoded"),
-        Field("message-id", "text", "Message-ID header"),
-    )
-}
-
-_SIZES = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
-_DURATIONS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
-_QUANTITY = re.compile(r"(\d{1,15}(?:\.\d{1,6})?)([a-z]?)\Z", re.IGNORECASE)
-_TOKEN = re.compile(
-    r"""\s*(?:(?P<open>\()|(?P<close>\))|(?P<operator>!=|!~|<=|>=|=|~|<|>)"""
-    r"""|(?P<quoted>"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')|(?P<unclosed>["'])|(?P<word>[^\s()=~<>!"']+|!))""",
-    re.DOTALL,
-)
-_PLAIN = re.compile(r"[^\s()\"']+\Z")
-_QUEUE_ID = re.compile(r"(?:[0-9A-F]{6,}|[0-9B-DF-HJ-NP-TV-Zb-df-hj-np-tv-z]{10,}z[0-9A-Za-z]+)\Z")
-
-
-@dataclass(frozen=True, slots=True)
-class Term:
-    """A comparison. `operator` is one of `= ~ < <= > >=`; the negated ones are a Not around it."""
-
-    field: str
-    operator: str
-    value: str
-
-    def __str__(self) -> str:
-        return f"{self.field}{self.operator}{_quote(self.value)}"
-
-
-@dataclass(frozen=True, slots=True)
-class Not:
-    one: Both | Either | Not | Term
-
-    def __str__(self) -> str:
-        inner = f"({self.one})" if isinstance(self.one, Both | Either) else str(self.one)
-        return f"not {inner}"
-
-
-@dataclass(frozen=True, slots=True)
-class Both:
-    first: Both | Either | Not | Term
-    second: Both | Either | Not | Term
-
-    def __str__(self) -> str:
-        first = f"({self.first})" if isinstance(self.first, Either) else str(self.first)
-        second = f"({self.second})" if isinstance(self.second, Both | Either) else str(self.second)
-        return f"{first} and {second}"
-
-
-@dataclass(frozen=True, slots=True)
-class Either:
-    first: Both | Either | Not | Term
-    second: Both | Either | Not | Term
-
-    def __str__(self) -> str:
-        second = f"({self.second})" if isinstance(self.second, Either) else str(self.second)
-        return f"{self.first} or {second}"
-
-
-Node = Both | Either | Not | Term
 
 
 def parse(text: str) -> Node:
@@ -137,93 +70,66 @@ def parse(text: str) -> Node:
     return _Parser(text).parse()
 
 
-def all_of(nodes: Iterable[Node]) -> Node | None:
-    """All of several filters, None for none."""
-    whole: Node | None = None
-    for node in nodes:
-        whole = node if whole is None else Both(whole, node)
-    return whole
+def parse_word(text: str) -> AnyOf | Term | None:
+    """The filter that a queue ID or an address is by itself; None for any other word."""
+    return _by_itself(text) if _WORD.fullmatch(text) else None
 
 
-def fields_of(node: Node) -> frozenset[str]:
-    """Which fields a filter asks for, so that no more is read."""
-    if isinstance(node, Term):
-        return frozenset((node.field,))
-    if isinstance(node, Not):
-        return fields_of(node.one)
-    return fields_of(node.first) | fields_of(node.second)
+def _by_itself(text: str) -> AnyOf | Term | None:
+    if "@" in text:
+        return AnyOf((Term("sender", "=", text), Term("recipient", "=", text)))
+    marked = text.rstrip("*!#")  # mailq marks active, held and expired messages so
+    return Term("id", "=", marked) if is_queue_id(marked) else None
 
 
-#: Gives the values of a field: texts, or numbers in the field's unit. No value: the message has none.
-Values = Callable[[object], "tuple[str, ...] | tuple[float, ...]"]
-Test = Callable[[object], bool]
+def term(name: str, operator: str, value: str) -> Not | Term:
+    """A comparison, checked as `parse` does. Raises FilterError."""
+    field = FIELDS[name]
+    wrong = _mistake_in(field, operator, value)
+    if wrong is not None:
+        raise FilterError(wrong)
+    made = Term(name, operator.removeprefix("!"), _plain_value(field, value))
+    return Not(made) if operator.startswith("!") else made
 
 
-def compile_filter(node: Node, values: Mapping[str, Values]) -> Test:
-    """A test on messages. `values` has a function for each field that the filter asks for."""
-    if isinstance(node, Not):
-        test = compile_filter(node.one, values)
-        return lambda message: not test(message)
-    if isinstance(node, Both):
-        first, second = compile_filter(node.first, values), compile_filter(node.second, values)
-        return lambda message: first(message) and second(message)
-    if isinstance(node, Either):
-        first, second = compile_filter(node.first, values), compile_filter(node.second, values)
-        return lambda message: first(message) or second(message)
-    return _compile_term(node, values[node.field])
+def check_source(node: Node, source: str) -> None:
+    """Refuse a filter that asks for what `postqueue` cannot know. Raises FilterError."""
+    missing = sorted(fields_of(node) & SPOOL_ONLY) if source == "postqueue" else []
+    if missing:
+        raise FilterError(
+            f"{' and '.join(missing)} cannot be told from postqueue",
+            hint="run it as root, with --source spool",
+        )
 
 
-def _compile_term(term: Term, values: Values) -> Test:
-    if FIELDS[term.field].kind == "text":
-        matches = _text_test(term.operator, term.value)
-        return lambda message: any(map(matches, values(message)))  # type: ignore[arg-type]
-    bound = quantity(term.value, FIELDS[term.field].kind)
-    assert bound is not None
-    compare = {
-        "=": lambda value: value == bound,
-        "<": lambda value: value < bound,
-        "<=": lambda value: value <= bound,
-        ">": lambda value: value > bound,
-        ">=": lambda value: value >= bound,
-    }[term.operator]
-    return lambda message: any(map(compare, values(message)))
+def _mistake_in(field: Field, operator: str, value: str) -> str | None:
+    """What is wrong with a comparison; None: nothing."""
+    if field.kind in TEXTS:
+        if operator in _ORDER:
+            return f"{field.name} is text and has no {operator}"
+        return mistake_in_expression(value) if operator.endswith("~") else None
+    if operator.endswith("~"):
+        return f"{field.name} is a {_noun(field)} and has no {operator}"
+    if field.kind in DURATIONS and operator not in _ORDER:
+        return f"{field.name} changes all the time: compare it with < or >"
+    if quantity(value, field.kind) is None:
+        example = {Kind.size: "5M", Kind.number: "3"}.get(field.kind, "30m or 2d")
+        return f"{field.name} wants a {_noun(field)} such as {example}"
+    return None
 
 
-@lru_cache(maxsize=64)
-def _text_test(operator: str, value: str) -> Callable[[str], object]:
-    if operator == "~":
-        return re.compile(value).search
-    folded = value.casefold()
-    if not any(c in folded for c in "*?["):
-        return lambda text: text.casefold() == folded
-    if folded.startswith("*") and not any(c in folded[1:] for c in "*?["):
-        ending = folded[1:]  # the commonest glob, five times as fast as an expression
-        return lambda text: text.casefold().endswith(ending)
-    import fnmatch
-
-    match = re.compile(fnmatch.translate(folded), re.DOTALL).match
-    return lambda text: match(text.casefold())
+def _noun(field: Field) -> str:
+    return field.kind.value.partition(" ")[0]
 
 
-def quantity(text: str, kind: str) -> float | None:
-    """A number with its unit, in bytes, seconds or a count; None when it is none."""
-    found = _QUANTITY.match(text)
-    if found is None:
-        return None
-    number, unit = float(found[1]), found[2].lower()
-    if kind == "number":
-        return number if not unit else None
-    if kind == "size":
-        return number * _SIZES[unit] if unit in _SIZES else None
-    if not unit:
-        return 0.0 if number == 0 else None  # 5 of what?
-    return number * _DURATIONS[unit] if unit in _DURATIONS else None
-
-
-def _quote(value: str) -> str:
-    if _PLAIN.match(value) and value[0] not in "=~<>!":
-        return value
-    return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+def _plain_value(field: Field, value: str) -> str:
+    """The value as it is compared: addresses without brackets, the null sender as empty."""
+    if field.name in ("sender", "recipient"):
+        if value.startswith("<") and value.endswith(">"):
+            value = value[1:-1]
+        if field.name == "sender" and value.upper() == "MAILER-DAEMON":
+            return ""  # as mailq prints it
+    return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,6 +137,18 @@ class _Token:
     kind: str
     text: str
     start: int
+
+
+_TOKEN = re.compile(
+    r"""\s*(?:(?P<open>\()|(?P<close>\))|(?P<operator>!=|!~|<=|>=|=|~|<|>)"""
+    r"""|(?P<quoted>"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')|(?P<unclosed>["'])"""
+    r"""|(?P<word>(?:[^\s()=~<>!"'][^\s()=~<>!]*)(?:!(?=\s|\Z))?|!))""",
+    re.DOTALL,
+)
+_WORD = re.compile(r"""[^\s()=~<>!"'][^\s()=~<>!]*!?""")
+_VALUE = re.compile(r"[^\s()]+")
+_SPACE = re.compile(r"\s*")
+_ESCAPED = re.compile(r"""\\(["'\\])""")
 
 
 class _Parser:
@@ -249,15 +167,19 @@ class _Parser:
         return node
 
     def _either(self) -> Node:
-        node = self._both()
+        nodes = [self._both()]
         while self._keyword("or"):
-            node = Either(node, self._both())
+            nodes.append(self._both())
+        node = any_of(nodes)
+        assert node is not None
         return node
 
     def _both(self) -> Node:
-        node = self._one()
+        nodes = [self._one()]
         while self._keyword("and"):
-            node = Both(node, self._one())
+            nodes.append(self._one())
+        node = all_of(nodes)
+        assert node is not None
         return node
 
     def _one(self) -> Node:
@@ -283,74 +205,59 @@ class _Parser:
             raise self._mistake("something is missing here", token.start)
         if token.kind == "unclosed":
             raise self._mistake("this quote is never closed", token.start)
+        operator = self._peek()
+        if token.kind == "quoted" and operator.kind != "operator":
+            return self._bare(token, _unquote(token.text))
         if token.kind != "word":
             raise self._mistake("expected a field, a queue ID or an address", token.start)
-        operator = self._peek()
         if operator.kind != "operator":
-            return self._bare(token)
+            return self._bare(token, token.text)
         field = FIELDS.get(token.text.lower())
         if field is None:
-            raise self._mistake(f"there is no field {token.text}", token.start, fields=True)
+            raise self._mistake(f"there is no field {token.text}", token.start, _nearest(token.text))
         self._next()
         return self._comparison(field, operator)
 
-    def _comparison(self, field: Field, operator: _Token) -> Node:
+    def _comparison(self, field: Field, operator: _Token) -> Not | Term:
         start, value = self._value()
-        if field.kind == "text":
-            if operator.text in _ORDER:
-                raise self._mistake(f"{field.name} is text and has no {operator.text}", operator.start)
-            if operator.text.endswith("~"):
-                self._check_regular_expression(value, start)
-        else:
-            if operator.text.endswith("~"):
-                raise self._mistake(f"{field.name} is a {field.kind} and has no ~", operator.start)
-            if quantity(value, field.kind) is None:
-                example = {"size": "5M", "duration": "30m or 2d", "number": "3"}[field.kind]
-                raise self._mistake(f"{field.name} wants a {field.kind} such as {example}", start)
-        term = Term(field.name, operator.text.removeprefix("!"), value)
-        return Not(term) if operator.text.startswith("!") else term
+        try:
+            return term(field.name, operator.text, value)
+        except FilterError as error:
+            of_the_value = field.kind in TEXTS and operator.text.endswith("~")
+            at = start if of_the_value or " wants " in error.message else operator.start
+            raise self._mistake(error.message, at) from None
 
     def _value(self) -> tuple[int, str]:
-        """A quoted text, or everything up to the next space or parenthesis."""
-        rest = self._text[self._at :]
-        start = self._at + len(rest) - len(rest.lstrip())
-        if start >= len(self._text) or self._text[start] in "()":
+        """Where a value starts, and the value: a quoted text, or up to the next space or parenthesis."""
+        found = _SPACE.match(self._text, self._at)
+        start = found.end() if found else self._at
+        if start >= len(self._text) or self._text[start] == ")":
             raise self._mistake("a value is missing here", start)
+        if self._text[start] == "(":
+            raise self._mistake("a value with parentheses or spaces needs quotes", start)
         if self._text[start] in "\"'":
             token = self._next()
             if token.kind == "unclosed":
                 raise self._mistake("this quote is never closed", start)
-            return start, re.sub(r"\\(.)", r"\1", token.text[1:-1], flags=re.DOTALL)
-        end = start
-        while end < len(self._text) and not self._text[end].isspace() and self._text[end] not in "()\"'":
-            end += 1
-        value = self._text[start:end]
-        if value.lower() in ("and", "or", "not"):
+            return start, _unquote(token.text)
+        plain = _VALUE.match(self._text, start)
+        assert plain is not None
+        value = plain[0]
+        if value.lower() in KEYWORDS:
             raise self._mistake(f"a value is missing before {value}", start)
-        if value[0] in "=~<>!":
+        if value[0] in "=~<>!" and not (value.startswith("<") and value.endswith(">")):
             raise self._mistake("two operators in a row", start)
-        self._at = end
+        self._at = plain.end()
         return start, value
 
-    def _bare(self, token: _Token) -> Node:
-        word = token.text
+    def _bare(self, token: _Token, word: str) -> AnyOf | Term:
         if word.lower() in FIELDS:
-            raise self._mistake(f"{word} is a field: compare it with something", token.start + len(word))
-        if "@" in word:
-            return Either(Term("sender", "=", word), Term("recipient", "=", word))
-        if _QUEUE_ID.match(word):
-            return Term("id", "=", word)
-        raise self._mistake(f"{word} is no field, queue ID or address", token.start, fields=True)
-
-    def _check_regular_expression(self, value: str, start: int) -> None:
-        import warnings
-
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("error")  # what re only warns of is a mistake as well
-                re.compile(value)
-        except (re.error, RecursionError, OverflowError, Warning) as error:
-            raise self._mistake(f"not a regular expression: {error}", start) from None
+            end = token.start + len(token.text)
+            raise self._mistake(f"{word} is a field: compare it with something", end, _example(word))
+        node = _by_itself(word)
+        if node is None:
+            raise self._mistake(f"{word} is no field, queue ID or address", token.start, _nearest(word))
+        return node
 
     def _keyword(self, word: str) -> bool:
         token = self._peek()
@@ -371,9 +278,58 @@ class _Parser:
             self._at = token.start + len(token.text)
         return token
 
-    def _mistake(self, what: str, at: int, *, fields: bool = False) -> FilterError:
-        shown = "".join(c if c.isprintable() else "?" for c in self._text)
-        names = "fields: " + ", ".join(FIELDS)
+    def _mistake(self, what: str, at: int, hint: str | None = None) -> FilterError:
         return FilterError(
-            f"{what}\n  {shown}\n  {' ' * at}^", hint=names if fields else "fields and examples: queue --help"
+            _shortened(what),
+            hint=hint or "as in 'sender=*@shop.example and age>2h'; values with spaces in quotes",
+            detail=f"{_pointed(self._text, at)}\n{_fields()}",
         )
+
+
+def _fields() -> str:
+    import textwrap
+
+    return textwrap.fill(
+        f"fields: {', '.join(FIELDS)}", 78, subsequent_indent="        ", break_on_hyphens=False
+    )
+
+
+def _unquote(text: str) -> str:
+    return _ESCAPED.sub(r"\1", text[1:-1])
+
+
+def _shortened(what: str) -> str:
+    return what if len(what) <= 200 else what[:199] + "…"
+
+
+def _nearest(word: str) -> str | None:
+    import difflib
+
+    close = difflib.get_close_matches(word.lower()[:40], FIELDS, 1)
+    return f"did you mean {close[0]}?" if close else None
+
+
+def _example(name: str) -> str:
+    examples = {
+        "size": ">5M",
+        "recipients": ">10",
+        "queue": "=deferred",
+        "reason": "~greylist",
+        "dsn": "=4.7.*",
+    }
+    ordered = FIELDS[name.lower()].kind in DURATIONS
+    example = examples.get(name.lower(), ">2h" if ordered else "=*example*")
+    return f"as in '{name.lower()}{example}'; a shell takes an unquoted < or > for itself"
+
+
+def _pointed(text: str, at: int) -> str:
+    """The filter, or what is around the place, and a line below with a caret under it."""
+    from unicodedata import east_asian_width
+
+    from postmaster.render.escape import printable
+
+    start = max(0, at - SHOWN // 2) if len(text) > SHOWN else 0
+    before = ("…" if start else "") + printable(text[start:at])
+    after = printable(text[at : start + SHOWN]) + ("…" if len(text) > start + SHOWN else "")
+    width = sum(2 if east_asian_width(c) in "WF" else 1 for c in before)
+    return f"  {before}{after}\n  {' ' * width}^"

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
+from postmaster.postfix.instances import Instance
 from postmaster.postfix.log import (
     Activated,
     Delivery,
@@ -22,7 +23,6 @@ from postmaster.postfix.log import (
     PickedUp,
     Removed,
 )
-from postmaster.postfix.place import Place
 from postmaster.queue.message import Message
 
 SYSTEM_LOGS = (Path("/var/log/mail.log"), Path("/var/log/maillog"))
@@ -90,7 +90,7 @@ class Fate:
 class Watch:
     """The logs of some instances, from now on. Begun before the queue is listed, it misses nothing."""
 
-    def __init__(self, places: Mapping[str, Place], files: Iterable[Path]) -> None:
+    def __init__(self, places: Mapping[str, Instance], files: Iterable[Path]) -> None:
         given = [*files, *(place.log_file for place in places.values() if place.log_file is not None)]
         self._follower = Follower(given or SYSTEM_LOGS)
         self._names = sorted(

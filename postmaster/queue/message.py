@@ -7,9 +7,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-#: How `postmulti` names the instance that has no name.
-DEFAULT_INSTANCE = "-"
-
 
 @dataclass(slots=True)  # not frozen: a hundred thousand are made, which would take three times as long
 class Recipient:

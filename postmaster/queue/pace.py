@@ -15,8 +15,9 @@ from dataclasses import dataclass
 
 from postmaster.errors import NotFoundError, ProcessError, RightsError, UsageError
 from postmaster.postfix import queue as postfix_queue
+from postmaster.postfix.instances import Instance
 from postmaster.postfix.log import Delivery, Event
-from postmaster.postfix.place import Place, locate
+from postmaster.postfix.place import locate
 from postmaster.postfix.queue import Listing
 from postmaster.queue.act import Done, Progress
 from postmaster.queue.fate import PAUSE, Fate, Watch
@@ -80,7 +81,7 @@ class Flushed:
 def flush(
     messages: Sequence[Message],
     options: FlushOptions,
-    places: Mapping[str, Place],
+    places: Mapping[str, Instance],
     watch: Watch,
     progress: Progress = lambda _: None,
 ) -> Flushed:
@@ -98,7 +99,7 @@ class _Flush:
         self,
         messages: Sequence[Message],
         options: FlushOptions,
-        places: Mapping[str, Place],
+        places: Mapping[str, Instance],
         watch: Watch,
         progress: Progress,
     ) -> None:
@@ -202,7 +203,7 @@ class _Flush:
             except PermissionError:
                 self._look_through_postqueue(place, own)
 
-    def _look_into(self, place: Place, own: set[int]) -> None:
+    def _look_into(self, place: Instance, own: set[int]) -> None:
         next(
             iter((place.spool / "deferred").iterdir()), None
         )  # a folder that may not be read hides its files
@@ -214,7 +215,7 @@ class _Flush:
             elif found[0] == "deferred" and found[2].st_mtime > self._tried[at] + 30:
                 self._settle(at, message, "deferred", "there is no log to tell why")
 
-    def _look_through_postqueue(self, place: Place, own: set[int]) -> None:
+    def _look_through_postqueue(self, place: Instance, own: set[int]) -> None:
         there = {entry["queue_id"] for entry in postfix_queue.entries(place.config_directory, Listing())}
         for at in own:
             if self._messages[at].queue_id not in there:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 
-from postmaster.postfix.place import Place
+from postmaster.postfix.instances import Instance
 from postmaster.postfix.postconf import split_list
 from postmaster.postfix.queue import check_id
 from postmaster.process import run
@@ -20,7 +20,7 @@ TIMEOUT = 300.0  # seconds; a large message through the content filters
 Networks = list[tuple[bool, ipaddress.IPv4Network | ipaddress.IPv6Network]]
 
 
-def resend(place: Place, message: Message, address: str) -> None:
+def resend(place: Instance, message: Message, address: str) -> None:
     """Inject a held message anew, for this one recipient. Raises ProcessError, NotFoundError."""
     check_id(message.queue_id)
     directory = str(place.config_directory)

@@ -19,7 +19,8 @@ from pathlib import Path
 from postmaster.errors import NotFoundError, PostmasterError, ServerError
 from postmaster.postfix import postsuper
 from postmaster.postfix import queue as postfix_queue
-from postmaster.postfix.place import Place, locate, make_id
+from postmaster.postfix.instances import Instance
+from postmaster.postfix.place import locate, make_id
 from postmaster.queue.message import Message
 from postmaster.queue.store import STATES, Copy, Store
 from postmaster.settings import QueueSettings
@@ -182,7 +183,7 @@ def find(store: Store, wanted: Iterable[str]) -> list[Copy]:
 def restore(
     store: Store,
     copies: Iterable[Copy],
-    places: Mapping[str, Place],
+    places: Mapping[str, Instance],
     progress: Callable[[int], None] = lambda _: None,
 ) -> Iterator[Restored | tuple[Copy, str]]:
     """Put messages back into the queue, and let Postfix try them at once.
@@ -202,7 +203,7 @@ def restore(
         progress(at + 1)
 
 
-def _restore(store: Store, copy: Copy, place: Place) -> Restored:
+def _restore(store: Store, copy: Copy, place: Instance) -> Restored:
     message = copy.message
     queue = "maildrop" if message.queue_name == "maildrop" else "hold"
     if message.queue_name == "corrupt":
@@ -221,15 +222,16 @@ def _restore(store: Store, copy: Copy, place: Place) -> Restored:
                 postfix_queue.flush_messages(place.config_directory, [new_id])
     discard(store, [copy])
     age = time.time() - message.arrival_time
-    return Restored(copy, new_id, outlived=age > place.lifetime_of(message.sender))
+    lifetime = place.lifetime_of(message.sender)
+    return Restored(copy, new_id, outlived=lifetime is not None and age > lifetime)
 
 
-def _is_waiting(copy: Copy, place: Place, queue: str, new_id: str) -> bool:
+def _is_waiting(copy: Copy, place: Instance, queue: str, new_id: str) -> bool:
     """Whether an interrupted run needs only to be gone on with. Nothing is delivered before `restoring`."""
     return copy.state == "restoring" or os.path.lexists(os.path.join(place.spool, queue, new_id))
 
 
-def _put(store: Store, copy: Copy, place: Place, queue: str) -> str:
+def _put(store: Store, copy: Copy, place: Instance, queue: str) -> str:
     """Write the file under a free ID, not yet fit to be delivered, and note the ID. Gives it back.
 
     The ID names the file's inode, as Postfix's own do: otherwise a restart of Postfix would rename it, and

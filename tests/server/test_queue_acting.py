@@ -17,11 +17,12 @@ import pytest
 from postmaster.errors import RightsError
 from postmaster.lab import lifecycle
 from postmaster.postfix import control, postconf, spool
-from postmaster.postfix.place import load, locate, paths
+from postmaster.postfix.instances import NAMELESS, instances
+from postmaster.postfix.place import locate, paths
 from postmaster.queue import act as acting
 from postmaster.queue.act import Options, Result, Verb
 from postmaster.queue.fate import Watch
-from postmaster.queue.message import DEFAULT_INSTANCE, Message, Recipient
+from postmaster.queue.message import Message, Recipient
 from postmaster.queue.store import Item, open_store
 from tests.server.conftest import start_lab
 from tests.tools.acting import INSIDE, STRANGER, Queue, configure, until
@@ -523,7 +524,7 @@ def test_a_flush_without_a_log_looks_at_the_queue(queue: Queue, monkeypatch: pyt
     from postmaster.queue import pace
 
     with listening(queue.lab.status.outbound_port):
-        blind = Watch({DEFAULT_INSTANCE: replace(queue.place, log_file=None)}, [Path("/nonexistent/log")])
+        blind = Watch({NAMELESS: replace(queue.place, log_file=None)}, [Path("/nonexistent/log")])
         assert not blind.readable
         told = pace.flush(
             [queue.message(one) for one in ids.values()], pace.FlushOptions(wait=20), queue.places, blind
@@ -604,10 +605,10 @@ def test_each_instance_is_acted_on_by_its_own_tools(queue: Queue, place: Callabl
         reload = ["postfix", "-c", str(other.config), "reload"]
         subprocess.run(reload, check=True, capture_output=True, timeout=30)
         here, there = queue.submit("a@elsewhere.test"), other.submit("b@elsewhere.test")
-        places = {DEFAULT_INSTANCE: queue.place, "out": load("out", other.config)}
+        places = {NAMELESS: queue.place, "out": replace(instances(other.config)[0], name="out")}
         messages = [queue.message(here), replace(other.message(there), instance="out")]
         # An ID says nothing without its instance: the same one is not there in the other.
-        messages += [replace(messages[0], instance="out"), replace(messages[1], instance=DEFAULT_INSTANCE)]
+        messages += [replace(messages[0], instance="out"), replace(messages[1], instance=NAMELESS)]
         logs = [*queue.lab.settings.log.files, *lab.settings.log.files]
         with Watch(places, logs) as watch, open_store(queue.lab.settings.state) as store:
             number = store.begin(
@@ -626,7 +627,7 @@ def test_each_instance_is_acted_on_by_its_own_tools(queue: Queue, place: Callabl
         told = {one.message.identity: one.outcome for one in result.done}
         assert [told[one.identity] for one in messages] == ["deleted", "deleted", "vanished", "vanished"]
         assert queue.where(here) is other.where(there) is None
-        assert {copy["instance"] for copy in queue.trash()} == {DEFAULT_INSTANCE, "out"}
+        assert {copy["instance"] for copy in queue.trash()} == {NAMELESS, "out"}
     finally:
         lifecycle.remove(lab.root)
 

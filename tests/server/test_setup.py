@@ -10,8 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from postmaster.dovecot import doveadm
 from postmaster.lab import base, lifecycle
 from postmaster.lab.layout import POSTMASTER, Layout
+from postmaster.postfix import control
+from postmaster.setup import apply as setup_apply
 from tests.tools.mail import Lab, password_hash
 
 from .conftest import start_lab
@@ -111,6 +114,19 @@ def test_a_port_clash_puts_everything_back(own: Lab) -> None:
     assert configuration(own) == before
     assert own.rcpt(POSTMASTER)[0] == 250
     assert own.may_login("submission", POSTMASTER, (own.root / "postmaster.password").read_text().strip())
+
+
+def test_a_postfix_that_ends_before_its_reload_is_started(own: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it does when it met a clash of ports a moment ago."""
+    really = control.reload
+
+    def too_late(directory: Path) -> None:
+        lifecycle.stop(own.root)
+        really(directory)
+
+    monkeypatch.setattr(control, "reload", too_late)
+    setup_apply._reload(own.settings)
+    assert own.rcpt(POSTMASTER)[0] == 250
 
 
 @pytest.mark.parametrize(
@@ -253,10 +269,14 @@ def test_check_asks_the_live_look_ups(own: Lab) -> None:
 def test_system_accounts_log_in_only_where_that_is_kept(own: Lab) -> None:
     """A passdb of the administrator's own is asked only with --keep-system-logins."""
     users = own.root / "dovecot" / "users"
-    users.write_text("carl:{PLAIN}carls own password:8:8::/nonexistent::userdb_mail=maildir:/tmp\n")
+    users.write_text("carl:{PLAIN}carls own password:8:8::/nonexistent::\n")
     users.chmod(0o644)
     dovecot = own.root / "dovecot" / "dovecot.conf"
-    blocks = [f"{kind} {{\n  driver = passwd-file\n  args = {users}\n}}\n" for kind in ("passdb", "userdb")]
+    if doveadm.version() >= (2, 4):
+        block = f"{{}} passwd-file {{{{\n  passwd_file_path = {users}\n}}}}\n"
+    else:
+        block = f"{{}} {{{{\n  driver = passwd-file\n  args = {users}\n}}}}\n"
+    blocks = [block.format(kind) for kind in ("passdb", "userdb")]
     dovecot.write_text(dovecot.read_text() + "".join(blocks))
     subprocess.run(["doveadm", "-c", str(dovecot), "reload"], check=True)
     test = ["doveadm", "-c", str(dovecot), "auth", "test", "carl", "carls own password"]

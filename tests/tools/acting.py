@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from postmaster.postfix import postconf, spool
-from postmaster.postfix.place import QUEUES, Place, load, locate
+from postmaster.postfix.instances import NAMELESS, instances
+from postmaster.postfix.place import locate
 from postmaster.queue import act as acting
 from postmaster.queue.act import Options, Result, Verb
 from postmaster.queue.fate import Watch
-from postmaster.queue.message import DEFAULT_INSTANCE, Message, Recipient
+from postmaster.queue.message import Message, Recipient
 from postmaster.queue.store import Item, Store, open_store
 from tests.tools.mail import Lab
 
@@ -32,8 +33,8 @@ class Queue:
     def __init__(self, lab: Lab) -> None:
         self.lab = lab
         self.config = lab.settings.postfix.config_directory
-        self.place: Place = load(DEFAULT_INSTANCE, self.config)
-        self.places = {DEFAULT_INSTANCE: self.place}
+        (self.place,) = instances(self.config)
+        self.places = {NAMELESS: self.place}
 
     def run(self, *arguments: str, expect: int | None = 0) -> subprocess.CompletedProcess[str]:
         return self.lab.postmaster("queue", *arguments, expect=expect)
@@ -79,7 +80,7 @@ class Queue:
 
     def files(self) -> Iterator[tuple[str, Path]]:
         """(queue, file) of each message, looked for without our own reader."""
-        for name in QUEUES:
+        for name in spool.QUEUES:
             for folder, _, names in os.walk(self.place.spool / name):
                 yield from ((name, Path(folder, one)) for one in names)
 
@@ -98,7 +99,7 @@ class Queue:
                     continue
                 found.append(
                     Message(
-                        instance=DEFAULT_INSTANCE,
+                        instance=NAMELESS,
                         queue_name=name,
                         queue_id=path.name,
                         arrival_time=int(envelope.arrival_time),

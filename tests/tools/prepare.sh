@@ -1,6 +1,7 @@
 #!/bin/sh
 # Makes what the demo and the tests need: `prepare.sh environment` the virtual environment in .venv,
-# `prepare.sh packages` the Debian packages (as root). Quick when there is nothing to do.
+# `prepare.sh packages` the Debian packages (as root), `prepare.sh packages_full` those of `make test-full`.
+# Quick when there is nothing to do.
 set -eu
 
 cd "$(dirname "$0")/../.."
@@ -21,21 +22,38 @@ missing() {
     done
 }
 
-# Nobody wants a mail server to start because its package was unpacked for a test.
-install_quietly() {
-    held=no
-    if [ ! -e /usr/sbin/policy-rc.d ]; then
-        printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d
-        chmod 755 /usr/sbin/policy-rc.d
-        held=yes
+POLICY=/usr/sbin/policy-rc.d
+
+# Nobody wants a mail server to start because its package was unpacked for a test. A policy of the
+# machine's own is kept beside ours meanwhile, and put back whatever happens.
+hold_services() {
+    trap release_services EXIT
+    trap 'exit 130' HUP INT TERM
+    if [ -e "$POLICY" ] && [ ! -e "$POLICY.kept" ]; then
+        mv "$POLICY" "$POLICY.kept"
     fi
+    printf '#!/bin/sh\nexit 101\n' >"$POLICY"
+    chmod 755 "$POLICY"
+}
+
+release_services() {
+    if [ -e "$POLICY.kept" ]; then
+        mv "$POLICY.kept" "$POLICY"
+    else
+        rm -f "$POLICY"
+    fi
+    trap - EXIT HUP INT TERM
+}
+
+install_quietly() {
+    hold_services
     status=0
     say "installing $*"
     {
         DEBIAN_FRONTEND=noninteractive apt-get -qq update &&
             DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "$@"
     } >.venv-packages.log 2>&1 || status=$?
-    [ "$held" = no ] || rm -f /usr/sbin/policy-rc.d
+    release_services
     if [ "$status" != 0 ]; then
         tail -n 20 .venv-packages.log >&2
         say "these packages could not be installed: $*"
@@ -52,6 +70,10 @@ packages() {
     # shellcheck disable=SC2086
     wanted=$(missing $SERVERS $BUILD)
     [ -n "$wanted" ] || return 0
+    if [ "$(id -u)" != 0 ]; then
+        say "not root: these packages are left out, and what needs them: $wanted"
+        return
+    fi
     other=$(dpkg-query -W -f '${db:Status-Status} ${Package} ${Provides}\n' |
         awk '$1 == "installed" && $2 != "postfix" && /mail-transport-agent/ { print $2 }')
     if [ -n "$other" ]; then
@@ -59,12 +81,15 @@ packages() {
         say "Debian would remove it to install Postfix. Use another machine, or remove it yourself first."
         exit 1
     fi
-    if [ "$(id -u)" != 0 ]; then
-        say "not root: these packages are left out, and what needs them: $wanted"
-        return
-    fi
     # shellcheck disable=SC2086
     install_quietly $wanted
+}
+
+# What `make test-full` needs besides: clean roots are made with it.
+packages_full() {
+    if is_debian && [ "$(id -u)" = 0 ] && ! installed debootstrap; then
+        install_quietly debootstrap
+    fi
 }
 
 choose_python() {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from postmaster.cli.queue import listing, show, act, trash, history  # isort: skip
+from postmaster.cli.queue import listing, show, summary, watch, act, trash, history  # isort: skip
 from postmaster.cli.queue.group import app
 
-__all__ = ["act", "app", "history", "listing", "show", "trash"]
+__all__ = ["act", "app", "history", "listing", "show", "summary", "trash", "watch"]

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from postmaster.cli.queue.chosen import choose
+from postmaster.cli.queue.choose import Chosen, choosing, chosen_test, read_chosen
 from postmaster.cli.queue.group import app
 from postmaster.cli.state import DryRun, Output, Yes, confirm, print_record, say, state_of
 from postmaster.errors import NotFoundError, PartialError, PostmasterError, UsageError
 from postmaster.render.output import Format, moment, size
 
 if TYPE_CHECKING:
-    from postmaster.postfix.place import Place
+    from postmaster.postfix.instances import Instance
     from postmaster.queue.act import Done, Options
     from postmaster.queue.fate import Watch
     from postmaster.queue.message import Message
@@ -25,12 +25,8 @@ if TYPE_CHECKING:
     from postmaster.queue.store import Action, Store
     from postmaster.settings import Settings
 
-Words = Annotated[
-    list[str] | None,
-    typer.Argument(metavar="[ID…|FILTER]", help="Queue IDs, or a filter such as 'sender=*@shop.example'."),
-]
 All = Annotated[bool, typer.Option("--all", help="Every message in the queue.")]
-Reason = Annotated[str | None, typer.Option(metavar="TEXT", help="Why; kept in the history.")]
+Why = Annotated[str | None, typer.Option("--why", metavar="TEXT", help="Why; kept in the history.")]
 Most = Annotated[
     int, typer.Option("--max", min=0, metavar="N", help="Refuse to touch more than this; 0: any number.")
 ]
@@ -59,9 +55,10 @@ _UNDO = {
     epilog="Examples: postmaster queue flush 4B7Z2K5NHbz8gQ; "
     "postmaster queue flush 'recipient-domain=example.com' --pace 20/min --stop-on 421,4.7"
 )
+@choosing
 def flush(
     context: typer.Context,
-    words: Words = None,
+    chosen: Chosen,
     all_: All = False,
     pace: Annotated[
         str | None, typer.Option(metavar="N/UNIT", help="At most so many: 20/min, 1/s, 500/h.")
@@ -75,7 +72,7 @@ def flush(
         ),
     ] = None,
     wait: Annotated[float, typer.Option(min=0, metavar="SECONDS", help="For the last outcomes.")] = 60.0,
-    reason: Reason = None,
+    why: Why = None,
     most: Most = MOST,
     yes: Yes = False,
     dry_run: DryRun = False,
@@ -93,7 +90,7 @@ def flush(
     stops = pacing.parse_stops(stop_on) if stop_on is not None else pacing.STOP_ON if pace else ()
     options = pacing.FlushOptions(interval, stops, wait)
     with prepared(context, "flush", recorded=os.geteuid() == 0) as begun:
-        found = begun.plan(words, all_)
+        found = begun.plan(chosen, all_)
         if dry_run:
             begun.show(found, output)
             return
@@ -104,7 +101,7 @@ def flush(
             say("the pace bounds what this command triggers; Postfix goes on with its own attempts")
         if not begun.watch.readable:
             say("no mail log can be read here: outcomes are looked up in the queue, which knows less")
-        number = begun.record(found, reason, {"pace": pace, "stop_on": list(stops)}, flush=True)
+        number = begun.record(found, why, {"pace": pace, "stop_on": list(stops)}, flush=True)
         with _bar(len(found.messages), "flush") as progress:
             told = pacing.flush(found.messages, options, begun.places, begun.watch, progress)
         begun.close(number, told.done)
@@ -114,58 +111,58 @@ def flush(
 
 
 @app.command(epilog="Examples: postmaster queue hold 4B7Z2K5NHbz8gQ; postmaster queue hold 'age>2d' --yes")
+@choosing
 def hold(
     context: typer.Context,
-    words: Words = None,
+    chosen: Chosen,
     all_: All = False,
-    reason: Reason = None,
+    why: Why = None,
     most: Most = MOST,
     yes: Yes = False,
     dry_run: DryRun = False,
     output: Output = Format.table,
 ) -> None:
     """Put messages on hold: no delivery is tried until they are released."""
-    _perform(context, "hold", words, all_, reason, most, yes, dry_run, output)
+    _perform(context, "hold", chosen, all_, why, most, yes, dry_run, output)
 
 
 @app.command(epilog="Example: postmaster queue release 'queue=hold and sender=*@shop.example'")
+@choosing
 def release(
     context: typer.Context,
-    words: Words = None,
+    chosen: Chosen,
     all_: All = False,
-    reason: Reason = None,
+    why: Why = None,
     most: Most = MOST,
     yes: Yes = False,
     dry_run: DryRun = False,
     output: Output = Format.table,
 ) -> None:
     """Release messages from hold: they are tried again when their turn comes."""
-    _perform(context, "release", words, all_, reason, most, yes, dry_run, output)
+    _perform(context, "release", chosen, all_, why, most, yes, dry_run, output)
 
 
-@app.command(
-    epilog="Example: postmaster queue requeue 'recipient=*@old.example' --reason 'the alias changed'"
-)
+@app.command(epilog="Example: postmaster queue requeue 'recipient=*@old.example' --why 'the alias changed'")
+@choosing
 def requeue(
     context: typer.Context,
-    words: Words = None,
+    chosen: Chosen,
     all_: All = False,
-    reason: Reason = None,
+    why: Why = None,
     most: Most = MOST,
     yes: Yes = False,
     dry_run: DryRun = False,
     output: Output = Format.table,
 ) -> None:
     """Take messages in once more, under new IDs: aliases are looked up again. Milters are passed by."""
-    _perform(context, "requeue", words, all_, reason, most, yes, dry_run, output)
+    _perform(context, "requeue", chosen, all_, why, most, yes, dry_run, output)
 
 
-@app.command(
-    epilog="Example: postmaster queue bounce 'recipient=*@gone.example' --reason 'the domain is gone'"
-)
+@app.command(epilog="Example: postmaster queue bounce 'recipient=*@gone.example' --why 'the domain is gone'")
+@choosing
 def bounce(
     context: typer.Context,
-    words: Words = None,
+    chosen: Chosen,
     all_: All = False,
     bounce_outsiders: Annotated[
         bool,
@@ -174,7 +171,7 @@ def bounce(
         ),
     ] = False,
     wait: Annotated[float, typer.Option(min=0, metavar="SECONDS", help="For the notifications.")] = 60.0,
-    reason: Reason = None,
+    why: Why = None,
     most: Most = MOST,
     yes: Yes = False,
     dry_run: DryRun = False,
@@ -182,74 +179,76 @@ def bounce(
 ) -> None:
     """Return messages to their senders now, as undeliverable."""
     _perform(
-        *(context, "bounce", words, all_, reason, most, yes, dry_run, output),
+        *(context, "bounce", chosen, all_, why, most, yes, dry_run, output),
         bounce_outsiders=bounce_outsiders,
         bounce_wait=wait,
     )
 
 
 @app.command(epilog="Example: postmaster queue expire 4B7Z2K5NHbz8gQ")
+@choosing
 def expire(
     context: typer.Context,
-    words: Words = None,
+    chosen: Chosen,
     all_: All = False,
     bounce_outsiders: Annotated[
         bool, typer.Option("--bounce-outsiders", help="Also mail from strangers.")
     ] = False,
     wait: Annotated[float, typer.Option(min=0, metavar="SECONDS", help="For the notifications.")] = 60.0,
-    reason: Reason = None,
+    why: Why = None,
     most: Most = MOST,
     yes: Yes = False,
     dry_run: DryRun = False,
     output: Output = Format.table,
 ) -> None:
     """The same as bounce."""
-    bounce(context, words, all_, bounce_outsiders, wait, reason, most, yes, dry_run, output)
+    _perform(
+        *(context, "bounce", chosen, all_, why, most, yes, dry_run, output),
+        bounce_outsiders=bounce_outsiders,
+        bounce_wait=wait,
+    )
 
 
 @app.command(
     epilog="Examples: postmaster queue delete 4B7Z2K5NHbz8gQ; "
-    "postmaster queue delete 'sender=*@shop.example and age>2h' --reason 'stolen account' --yes"
+    "postmaster queue delete 'sender=*@shop.example and age>2h' --why 'stolen account' --yes"
 )
+@choosing
 def delete(
     context: typer.Context,
-    words: Words = None,
+    chosen: Chosen,
     all_: All = False,
     now: Now = False,
-    reason: Reason = None,
+    why: Why = None,
     most: Most = MOST,
     yes: Yes = False,
     dry_run: DryRun = False,
     output: Output = Format.table,
 ) -> None:
     """Delete messages. A copy of each is kept in the trash for some days, unless --now is given."""
-    _perform(context, "delete", words, all_, reason, most, yes, dry_run, output, keep_copy=not now)
+    _perform(context, "delete", chosen, all_, why, most, yes, dry_run, output, keep_copy=not now)
 
 
 @app.command(epilog="Example: postmaster queue redirect 'recipient=amy@old.example' amy@new.example")
+@choosing
 def redirect(
     context: typer.Context,
-    words: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="[ID…|FILTER] ADDRESS", help="Which messages, and last the address they go to instead."
-        ),
-    ],
+    chosen: Chosen,
+    last: str,
     all_: All = False,
     now: Now = False,
-    reason: Reason = None,
+    why: Why = None,
     most: Most = MOST,
     yes: Yes = False,
     dry_run: DryRun = False,
     output: Output = Format.table,
 ) -> None:
-    """Send messages to another address instead of the recipients they still have."""
+    """Send messages to another address, the last word, instead of the recipients they still have."""
     from postmaster.address import parse_address
 
-    *rest, last = words
     address = str(parse_address(last))
     _perform(
-        *(context, "redirect", rest, all_, reason, most, yes, dry_run, output),
+        *(context, "redirect", chosen, all_, why, most, yes, dry_run, output),
         keep_copy=not now,
         address=address,
     )
@@ -258,9 +257,9 @@ def redirect(
 def _perform(
     context: typer.Context,
     verb: str,
-    words: Sequence[str] | None,
+    chosen: Chosen,
     everything: bool,
-    reason: str | None,
+    why: str | None,
     most: int,
     yes: bool,
     dry_run: bool,
@@ -276,7 +275,7 @@ def _perform(
     from postmaster.queue.store import Item
 
     with prepared(context, verb) as begun:
-        found = begun.plan(words, everything)
+        found = begun.plan(chosen, everything)
         if dry_run:
             begun.show(found, output)
             return
@@ -287,7 +286,7 @@ def _perform(
             trash.check_space(begun.store, begun.settings.queue, found.bytes)
         begun.ask(_question(verb, found, address, keep_copy), found, yes)
         given = {"keep_copy": keep_copy, "address": address, "bounce_outsiders": bounce_outsiders}
-        number = begun.record(found, reason, given)
+        number = begun.record(found, why, given)
         options = acting.Options(
             acting.Verb(verb),
             still=begun.test,
@@ -327,7 +326,7 @@ class Begun:
         verb: str,
         store: Store | None,
         watch: Watch,
-        places: Mapping[str, Place],
+        places: Mapping[str, Instance],
     ) -> None:
         self._context = context
         self._store = store
@@ -344,15 +343,19 @@ class Begun:
         assert self._store is not None  # only a flush without rights has none
         return self._store
 
-    def plan(self, words: Sequence[str] | None, everything: bool) -> Plan:
-        """Collect what the words mean. Raises NotFoundError when it is nothing."""
+    def plan(self, chosen: Chosen, everything: bool) -> Plan:
+        """Collect what was chosen. Raises UsageError for nothing or everything by accident, NotFoundError."""
         from postmaster.postfix.queue import Listing
         from postmaster.queue.plan import plan
 
+        if (chosen.node is not None) == everything:
+            raise UsageError(
+                "name queue IDs or a filter, or --all", hint=f"see: {self._context.command_path} --help"
+            )
         listing = Listing()
-        chosen = choose(self._context, list(words or ()), everything, listing)
-        self.test, self.text = chosen.test, chosen.text or (" ".join(chosen.ids) or "--all")
-        found = plan(chosen.messages)
+        self.test = chosen_test(self.settings, chosen)
+        self.text = "--all" if chosen.node is None else str(chosen.node)
+        found = plan(read_chosen(self._context, chosen, listing))
         order = {queue_id: at for at, queue_id in enumerate(chosen.ids)}
         found.messages.sort(key=lambda message: order.get(message.queue_id, 0))
         there = {message.queue_id for message in found.messages}
@@ -469,16 +472,15 @@ def prepared(context: typer.Context, verb: str, *, recorded: bool = True) -> Ite
             yield Begun(context, verb, store, watch, places)
 
 
-def load_places(settings: Settings) -> dict[str, Place]:
+def load_places(settings: Settings) -> dict[str, Instance]:
     """Every instance's queue, by the instance's name."""
-    from postmaster.postfix.place import load
-    from postmaster.queue.message import DEFAULT_INSTANCE
+    from postmaster.postfix.instances import instances
 
-    return {DEFAULT_INSTANCE: load(DEFAULT_INSTANCE, settings.postfix.config_directory)}
+    return {one.name: one for one in instances(settings.postfix.config_directory)}
 
 
 @contextmanager
-def opened(settings: Settings, places: Mapping[str, Place], *, announce: bool = True) -> Iterator[Store]:
+def opened(settings: Settings, places: Mapping[str, Instance], *, announce: bool = True) -> Iterator[Store]:
     """The record, tidied up: what is past its grace goes, and what was interrupted is told."""
     from postmaster.queue import trash
     from postmaster.queue.act import settle_gone

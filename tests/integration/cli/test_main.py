@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import re
+import select
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -24,16 +25,15 @@ from .conftest import Cli
 DOCS = Path(postmaster.__file__).parent.parent / "docs"
 
 
-def commands() -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Every command by its words."""
-    root = typer.main.get_command(app)
-    for name in COMMANDS:
-        command = root.commands[name]  # type: ignore[attr-defined]
+def commands(inside: Any = None, before: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Every command by its words, those inside of groups inside of groups too."""
+    group: Any = inside or typer.main.get_command(app)
+    for name in group.list_commands(None):
+        command = group.commands[name]
         if hasattr(command, "commands"):
-            for word, inner in command.commands.items():
-                yield (name, word), inner
+            yield from commands(command, (*before, name))
         else:
-            yield (name,), command
+            yield (*before, name), command
 
 
 ALL = [words for words, _ in commands()]
@@ -211,37 +211,52 @@ def test_settings_that_do_not_fit_are_wrong_usage(tmp_path: Path) -> None:
     assert health.returncode == 3  # for monitoring, 2 would be critical
     assert run("health", "check", "nonsense").returncode == 3
     assert run("health", "chek").returncode == 3
+    assert run("health").returncode == 3
 
 
-def on_a_terminal(arguments: list[str], typed: str) -> tuple[int, str]:
-    """Run the command on a terminal and type; (exit status, the screen)."""
+def on_a_terminal(arguments: list[str], *talk: tuple[str, str]) -> tuple[int, str]:
+    """(exit status, the screen) of the command on a terminal: waits for each question, types its answer."""
     pid, terminal = pty.fork()
     if pid == 0:
         os.execv(sys.executable, [sys.executable, "-m", "postmaster", *arguments])
-    os.write(terminal, typed.encode())
-    screen = b""
+    screen, answered, waiting = b"", 0, list(talk)
     try:
-        while data := os.read(terminal, 4096):
+        while True:
+            if waiting and waiting[0][0].encode() in screen[answered:]:
+                answered = len(screen)
+                os.write(terminal, f"{waiting.pop(0)[1]}\n".encode())
+            if not select.select([terminal], [], [], 60)[0]:
+                raise AssertionError(f"no word for a minute after {screen!r}")
+            data = os.read(terminal, 4096)
+            if not data:
+                break
             screen += data
-    except OSError:
+    except OSError:  # how Linux says that the other side is gone
         pass
-    os.close(terminal)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), screen.decode()
+    finally:
+        os.close(terminal)
+        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    return status, screen.decode()
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_questions_on_a_terminal(house: Cli) -> None:
     config = ["--config", str(house.file)]
-    status, screen = on_a_terminal([*config, "user", "remove", "bob@example.org"], "n\n")
+    remove = [*config, "user", "remove", "bob@example.org"]
+    status, screen = on_a_terminal(remove, ("[y/N]: ", "n"))
     assert status == 130
     assert "Remove the user bob@example.org?" in screen
     house("user", "show", "bob@example.org")
-    status, _ = on_a_terminal([*config, "user", "remove", "bob@example.org"], "y\n")
+    status, _ = on_a_terminal(remove, ("[y/N]: ", "y"))
     assert status == 0
     house("user", "show", "bob@example.org", expect=1)
     secret = "a good password"
-    status, screen = on_a_terminal([*config, "user", "password", "amy@example.org"], f"{secret}\n{secret}\n")
+    change = [*config, "user", "password", "amy@example.org"]
+    status, screen = on_a_terminal(
+        change, ("New password for amy@example.org: ", secret), ("Repeat for confirmation: ", secret)
+    )
     assert status == 0
     assert "ARGON2ID" in screen
-    status, screen = on_a_terminal([*config, "user", "list"], "")
+    assert secret not in screen
+    status, screen = on_a_terminal([*config, "user", "list"])
     assert "\x1b[1m" in screen  # a bold heading: rich drew it

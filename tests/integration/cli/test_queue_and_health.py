@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import stat
 from pathlib import Path
 
 import pytest
+
+from tests.tools import stand_in
 
 from .conftest import Cli
 
@@ -20,15 +21,7 @@ LINES = [
 
 @pytest.fixture
 def postqueue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A stand-in for postqueue that prints a file: lines that no real queue can be made to hold."""
-    listing = tmp_path / "listing"
-    listing.write_bytes(b"\n".join(LINES) + b"\n")
-    program = tmp_path / "bin" / "postqueue"
-    program.parent.mkdir()
-    program.write_text(f"#!/bin/sh\ncat {listing}\n")
-    program.chmod(program.stat().st_mode | stat.S_IXUSR)
-    monkeypatch.setenv("PATH", f"{program.parent}:/usr/bin:/bin")
-    return listing
+    return stand_in.postqueue(tmp_path, monkeypatch, LINES)
 
 
 def test_a_queue_as_table_and_json(bare: Cli, postqueue: Path) -> None:
@@ -62,7 +55,7 @@ def test_a_message_that_is_not_there(bare: Cli, postqueue: Path) -> None:
 def test_without_postfix(bare: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     told = bare("queue", "list", expect=1)
-    assert "postqueue is not installed" in told.err
+    assert "postconf is not installed" in told.err
     assert told.err.count("\n") == 1
 
 
@@ -83,10 +76,13 @@ def test_health_without_servers(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> No
 def test_health_notices_look_ups_that_servers_cannot_use(cli: Cli, tmp_path: Path) -> None:
     cli("domain", "add", "example.org")
     lookups = tmp_path / "d" / "lookups"
-    (lookups / "postfix.db-shm").unlink()
-    told = cli("health", "check", "look-ups", "-o", "json", expect=2).json
-    assert any("postfix.db-shm is missing" in f["message"] for f in told["findings"])
-    cli("publish")
-    cli("health", "check", "look-ups")
+    for gone in (["-shm"], ["-wal", "-shm"]):
+        for ending in gone:
+            (lookups / f"postfix.db{ending}").unlink()
+        told = cli("health", "check", "look-ups", "-o", "json", expect=2).json
+        wanted = " and ".join(f"postfix.db{ending}" for ending in gone) + " is missing"
+        assert any(f["message"].startswith(wanted) for f in told["findings"])
+        cli("publish")
+        cli("health", "check", "look-ups")
     (lookups / "dovecot.db").unlink()
     assert "publish" in cli("health", "check", "look-ups", expect=2).out

@@ -1,0 +1,84 @@
+"""The JSON of each object has exactly the keys that docs/conventions.md has: a change shows in both.
+
+What needs servers is in tests/server/test_json_keys.py.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.tools.documented import json_keys, key_paths
+
+from .conftest import Cli
+
+WHERE = {"domain": "example.org", "user": "amy@example.org", "alias": "team@example.org"}
+
+
+def keys(cli: Cli, *words: str, status: int = 0) -> set[str]:
+    return key_paths(cli(*words, "-o", "json", expect=status).json)
+
+
+@pytest.mark.parametrize("noun", ["domain", "user", "alias", "forward"])
+def test_of_lists_and_of_one(house: Cli, noun: str) -> None:
+    documented = json_keys(noun)
+    rows: list[dict[str, Any]] = house(noun, "list", "-o", "json").json
+    assert rows
+    assert all(key_paths(row) == documented for row in rows)
+    more = {"forward", "keep_copy"} if noun == "user" else set()
+    assert keys(house, noun, "show", WHERE.get(noun, "bob@example.org")) == documented | more
+
+
+def test_of_what_is_made(house: Cli) -> None:
+    assert keys(house, "domain", "add", "example.net") == json_keys("domain")
+    assert keys(house, "user", "add", "carl@example.net", "--generate") == json_keys("user") | {"password"}
+    assert keys(house, "user", "password", "amy@example.org", "--generate") == json_keys("user password")
+
+
+@pytest.mark.parametrize(
+    ("noun", "words"),
+    [
+        ("user", ("user", "set", "amy@example.org", "--no-pop3")),
+        ("alias", ("alias", "set", "team@example.org", "amy@example.org")),
+        ("alias", ("alias", "edit", "team@example.org", "--remove", "bob@example.org")),
+        ("forward", ("forward", "set", "bob@example.org", "x@elsewhere.test")),
+    ],
+    ids=lambda words: " ".join(words[:2]) if isinstance(words, tuple) else words,
+)
+def test_of_before_and_after(house: Cli, noun: str, words: tuple[str, ...]) -> None:
+    assert keys(house, *words) == {"before", "after"} | {
+        f"{when}.{key}" for when in ("before", "after") for key in json_keys(noun)
+    }
+
+
+@pytest.mark.parametrize("dry", [True, False])
+def test_of_what_is_removed(house: Cli, dry: bool) -> None:
+    how = "--dry-run" if dry else "--yes"
+    for noun, where, more in (
+        ("forward", "bob@example.org", {"removed"}),
+        ("alias", "team@example.org", {"removed", "dropped_from"}),
+        ("domain", "bücher.example", {"removed"}),
+    ):
+        assert keys(house, noun, "remove", where, how) == json_keys(noun) | more
+    assert keys(house, "user", "remove", "bob@example.org", how) == json_keys("user remove")
+
+
+def test_of_init_and_publish(house: Cli) -> None:
+    assert keys(house, "init") == json_keys("init")
+    assert keys(house, "publish", "--rebuild") == json_keys("publish")
+
+
+def test_of_health(house: Cli) -> None:
+    assert keys(house, "health", "check", "look-ups") == json_keys("health")
+    documented = json_keys("health list")
+    assert all(key_paths(row) == documented for row in house("health", "list", "-o", "json").json)
+
+
+def test_of_an_error(house: Cli) -> None:
+    refused = house("user", "show", "carl@example.org", "-o", "json", expect=1)
+    assert refused.error == {
+        "code": "not_found",
+        "message": "there is no user carl@example.org",
+        "hint": "postmaster user list shows what there is",
+    }
