@@ -370,7 +370,7 @@ class _Run:
         if left < planned:
             remaining = [one for one in message.recipients if _comparable(one.address) in left]
             work.note = f"{len(planned) - len(left)} of its recipients were finished meanwhile"
-            fresh = replace(message, recipients=remaining)
+            fresh = replace(message, recipients=remaining, path=work.path)  # where its header is now
             if self._options.still is not None and not self._options.still(fresh):
                 self._settle(work, "changed", "the filter does not select it any more")
                 return None
