@@ -39,7 +39,7 @@ from postmaster.queue.fate import LOG_DELAY, PAUSE, Watch
 from postmaster.queue.message import Message
 from postmaster.queue.store import Item, Store
 
-BATCH = 200  # messages held at a time; each has its file open
+BATCH = 500  # messages held at a time; each has its file open
 HOLD_TRIES = 3  # a message that moves between two queues can be missed once
 BOUNCE_WAIT = 60.0  # seconds that a bounce is waited for
 STILL = ("hold", "maildrop", "corrupt")  # queues whose messages need not, or cannot, be held
@@ -370,7 +370,7 @@ class _Run:
         if left < planned:
             remaining = [one for one in message.recipients if _comparable(one.address) in left]
             work.note = f"{len(planned) - len(left)} of its recipients were finished meanwhile"
-            fresh = replace(message, recipients=remaining)
+            fresh = replace(message, recipients=remaining, path=work.path)  # where its header is now
             if self._options.still is not None and not self._options.still(fresh):
                 self._settle(work, "changed", "the filter does not select it any more")
                 return None
@@ -575,11 +575,12 @@ _ACTS: dict[Verb, Callable[[_Run, Instance, Sequence[_Work]], None]] = {
 
 def differs(message: Message, envelope: spool.Envelope, status: os.stat_result) -> str | None:
     """Why a queue file is not this message; None when it is."""
-    if envelope.arrival_time is not None and int(envelope.arrival_time) != message.arrival_time:
-        return "the ID is another message's now"
     if message.queue_name == "corrupt":
-        return None
-    if envelope.arrival_time is None or envelope.sender is None:
+        return None  # what it says of itself cannot be relied on, and nobody writes there any more
+    arrival = envelope.arrival_time if envelope.arrival_time is not None else status.st_mtime
+    if int(arrival) != message.arrival_time:
+        return "the ID is another message's now"
+    if envelope.sender is None:
         return f"its file cannot be read: {envelope.damage or 'it has no envelope'}"
     if _comparable(envelope.sender) != _comparable(message.sender):
         return "the ID is another message's now"

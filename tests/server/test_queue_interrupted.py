@@ -19,7 +19,6 @@ from pathlib import Path
 import pytest
 
 from postmaster.lab import lifecycle
-from postmaster.postfix import spool
 from tests.server.conftest import start_lab
 from tests.tools import acting as as_file
 from tests.tools.acting import Queue, configure, until
@@ -99,9 +98,9 @@ def fill(queue: Queue, count: int) -> None:
 def in_queue(queue: Queue) -> dict[str, list[tuple[str, str]]]:
     """Sender -> (Message-ID, queue) of each file, by its own content."""
     found: dict[str, list[tuple[str, str]]] = {MATCHED: [], BYSTANDER: []}
-    for where, _, path in spool.walk(str(queue.place.spool)):
+    for where, path in queue.files():
         with suppress(FileNotFoundError):
-            data = Path(path).read_bytes()
+            data = path.read_bytes()
             name = _ID.search(data)
             sender = BYSTANDER if BYSTANDER.encode() in data else MATCHED
             if name is not None:

@@ -297,7 +297,7 @@ def _perform(
         )
         items = [Item(at, message, None, None, None) for at, message in enumerate(found.messages)]
         result = perform(begun, items, options, number)
-        begun.tell(output, found, number, result)
+        begun.tell(output, found, number, result, undo=keep_copy)
 
 
 def perform(begun: Begun, items: Sequence[Any], options: Options, number: int, **more: Any) -> list[Done]:
@@ -409,7 +409,9 @@ class Begun:
             self._store.settle(number, [(at, one.outcome, one.detail) for at, one in enumerate(done)])
             self._store.end(number)
 
-    def tell(self, output: Format, found: Plan, number: int, done: Sequence[Done]) -> None:
+    def tell(
+        self, output: Format, found: Plan, number: int, done: Sequence[Done], *, undo: bool = True
+    ) -> None:
         """Print what became of the messages; the exit status says whether it is what was asked for."""
         counts = Counter(one.outcome for one in done)
         if self.absent:
@@ -438,7 +440,7 @@ class Begun:
                 },
             )
         done_well = sum(count for outcome, count in counts.items() if outcome in good)
-        if done_well and self.verb in _UNDO and output is Format.table:
+        if done_well and undo and self.verb in _UNDO and output is Format.table:
             say(_UNDO[self.verb])
         everything = sum(counts.values())
         if done_well == everything:
