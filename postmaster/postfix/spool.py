@@ -64,6 +64,7 @@ _USUAL_ENTRY = re.compile(  # an entry of a defer log as it is nearly always, in
     rb"(?:diag_type=[^\n]*\ndiag_text=[^\n]*\n)?(?:mta_type=[^\n]*\nmta_mname=[^\n]*\n)?"
     rb"reason=([^\n]*[^\s])\n\n"
 )
+_DIGITS = "0123456789ABCDEF"  # the names of hashed folders
 _BASE_52 = {letter: at for at, letter in enumerate("0123456789BCDFGHJKLMNPQRSTVWXYZbcdfghjklmnpqrstvwxyz")}
 
 
@@ -95,7 +96,7 @@ class Envelope:
     def recipients(self) -> list[SpoolRecipient]:
         """All recipients in the order of the file. `todo` and `done` are quicker where many are read."""
         both = [(one, False) for one in self.todo] + [(one, True) for one in self.done]
-        return [SpoolRecipient(*one, done) for one, done in sorted(both)]
+        return [SpoolRecipient(*one, done) for one, done in sorted(both, key=lambda pair: pair[0][0])]
 
     @property
     def attributes(self) -> dict[str, str]:
@@ -144,18 +145,20 @@ def walk(
     forks. What vanishes under the walk is passed over. Raises PermissionError.
     """
     for queue in queues:
-        below = [os.path.join(spool, queue)]
+        top = os.path.join(spool, queue)
+        below = [(top, share)]
         while below:
-            folder = below.pop()
-            deep = folder.count("/") - spool.count("/") > FOLDER_DEPTH
+            folder, part = below.pop()
+            is_deep = folder.count("/") - top.count("/") >= FOLDER_DEPTH
             try:
                 with os.scandir(folder) as entries:
                     for entry in entries:
                         name = entry.name
                         if len(name) == 1:
-                            if not deep and entry.is_dir(follow_symlinks=False):
-                                below.append(f"{folder}/{name}")
-                        elif share is not None and hash(name) % share[1] != share[0]:
+                            is_ours = part is None or _DIGITS.find(name) % part[1] == part[0]
+                            if is_ours and not is_deep and entry.is_dir(follow_symlinks=False):
+                                below.append((f"{folder}/{name}", None))  # with all that is in it
+                        elif part is not None and hash(name) % part[1] != part[0]:
                             continue
                         elif _FILE_NAME.match(name) is not None and entry.is_file(follow_symlinks=False):
                             yield queue, name, f"{folder}/{name}"
@@ -175,7 +178,7 @@ class _Records:
 
     def __init__(self, descriptor: int, budget: int = ENVELOPE_LIMIT) -> None:
         self.descriptor = descriptor
-        self.data = os.pread(descriptor, FIRST_READ, 0)
+        self.data = b""
         self.budget = budget
         self.loaded = -1  # where the last window begins
         self.jumps = 0
@@ -231,8 +234,9 @@ def read_envelope(
     file's `size`, it ends before the content where the size record says that no recipient comes after it.
     """
     envelope = Envelope()
-    records = _Records(descriptor)
-    data, origin, end = records.data, 0, len(records.data)
+    records: _Records | None = None  # most files need no more than the first read
+    data = os.pread(descriptor, FIRST_READ, 0)
+    origin, end = 0, len(data)
     at = begun = 0
     original: bytes | None = None
     todo, done, keep = envelope.todo, envelope.done, envelope.raw.append
@@ -250,6 +254,7 @@ def read_envelope(
             stop = at + length
         if stop > end:  # the window ends within the record: read on from where the record begins
             at = origin + start
+            records = records or _Records(descriptor)
             if records.loaded == at:
                 envelope.damage = records.what_is_missing()
                 return envelope
@@ -328,6 +333,7 @@ def read_envelope(
                     return _checked(envelope)  # what comes is `X` and `E`
                 if at > end:
                     at += origin
+                    records = records or _Records(descriptor)
                     data = records.load(at, FIRST_READ)
                     origin, end, at = at, len(data), 0
                 begun = at
@@ -335,6 +341,7 @@ def read_envelope(
         elif kind == _END:
             return _checked(envelope)
         elif kind == _POINTER:
+            records = records or _Records(descriptor)
             target = records.jump(data[at:stop], at - begun)
             if target is None:
                 envelope.damage = "a pointer leads astray"

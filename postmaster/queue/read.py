@@ -183,12 +183,11 @@ def find(
     instances: Sequence[str] = (),
     need: frozenset[str] = ALL,
 ) -> Iterator[Message]:
-    """The messages with these queue IDs, without a walk in the spool. Unknown IDs give none."""
+    """The messages with these queue IDs; an unknown one gives none. In the spool, no other file is opened."""
     wanted = {one for one in queue_ids if one.isascii() and one.isalnum()}  # nothing else is a file's name
     for instance in chosen(settings.postfix.config_directory, instances):
         if source_of(instance, source) == "spool":
-            for queue_id in wanted:
-                yield from _find_in_spool(instance, listing, queue_id, need)
+            yield from _find_in_spool(instance, listing, wanted, need)
         elif wanted:
             yield from (m for m in _from_postqueue(instance, listing) if m.queue_id in wanted)
 
@@ -306,19 +305,30 @@ def _from_spool(
 
 
 def _find_in_spool(
-    instance: Instance, listing: Listing, queue_id: str, need: frozenset[str]
+    instance: Instance, listing: Listing, queue_ids: set[str], need: frozenset[str]
 ) -> Iterator[Message]:
     read = _reader(instance, need)
-    hashed = spool.hashed_folders(queue_id, instance.depth)
-    for queue in spool.QUEUES:
-        for folders in ("", hashed):
-            path = f"{instance.spool}/{queue}/{folders}{queue_id}"
-            try:
-                yield read(queue, queue_id, path)
-            except (FileNotFoundError, NotADirectoryError):
-                continue
-            except OSError:
-                listing.unreadable += 1
+
+    def files() -> Iterator[tuple[str, str, str]]:
+        for queue_id in queue_ids:
+            for queue in spool.QUEUES:
+                for folders in ("", spool.hashed_folders(queue_id, instance.depth)):
+                    yield queue, queue_id, f"{instance.spool}/{queue}/{folders}{queue_id}"
+        # Where an old hash_queue_depth put it, or where it went meanwhile: names alone are quick.
+        if left := queue_ids - found:
+            yield from (one for one in spool.walk(str(instance.spool)) if one[1] in left)
+
+    found: set[str] = set()
+    for queue, queue_id, path in files():
+        try:
+            message = read(queue, queue_id, path)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError:
+            listing.unreadable += 1
+            continue
+        found.add(queue_id)
+        yield message
 
 
 def _cost(need: frozenset[str]) -> tuple[bool, ...]:

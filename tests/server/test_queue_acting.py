@@ -60,7 +60,7 @@ def outcomes(told: dict[str, Any]) -> dict[str, str]:
 def test_hold_and_release_move_messages_and_keep_their_next_retry(queue: Queue) -> None:
     one, other = queue.submit("a@elsewhere.test"), queue.submit("b@elsewhere.test")
     retry = queue.status(one).st_mtime
-    told = queue.act("hold", one, other, "--reason", "to look at them")
+    told = queue.act("hold", one, other, "--why", "to look at them")
     assert told["counts"] == {"held": 2}
     assert queue.where(one) == queue.where(other) == "hold"
     assert queue.act("hold", one)["messages"][0]["detail"] == "it was on hold already"

@@ -144,7 +144,7 @@ def delete(queue: Queue) -> subprocess.Popen[str]:
             "0",
             "-o",
             "json",
-            "--reason",
+            "--why",
             "a stolen account",
         ],
         stdout=subprocess.PIPE,

@@ -154,4 +154,4 @@ def test_a_frame_of_the_watch(deferred: Lab) -> None:
     assert len(frame["oldest_messages"]) == 9
     shown = deferred.postmaster("queue", "watch", "--once").stdout
     assert "10 messages  30 recipients" in shown
-    assert re.search(r"30 +\S+ +connect to HOST:\d+: Connection refused", shown)
+    assert re.search(r"30 +\S+ +4\.4\.1 connect to HOST:\d+: Connection refused", shown)

@@ -29,7 +29,10 @@ def opened(data: bytes) -> Iterator[int]:
 
 def read(data: bytes, **how: bool) -> spool.Envelope:
     with opened(data) as descriptor:
-        return spool.read_envelope(descriptor, **how)
+        envelope = spool.read_envelope(descriptor, **how)
+    assert len(envelope.recipients) == len(envelope.todo) + len(envelope.done)
+    assert len(envelope.attributes) <= len(envelope.raw)
+    return envelope
 
 
 def content(data: bytes) -> tuple[bytes, str | None]:
@@ -207,6 +210,14 @@ def test_any_records(records: list[tuple[int, bytes]]) -> None:
     data = b"".join(record(bytes((kind,)), value) for kind, value in records)
     read(data)
     content(data)
+
+
+@given(
+    st.lists(st.sampled_from([record(b"O", b"o"), record(b"R", b"r"), pointer(0), pointer(2)]), max_size=9)
+)
+@example([record(b"R", b"r"), record(b"O", b"o"), pointer(2)])
+def test_a_recipient_that_is_met_twice(records: list[bytes]) -> None:
+    read(record(b"S") + b"".join(records))
 
 
 @given(st.integers(0, len(REAL) - 1))
