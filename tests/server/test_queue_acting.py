@@ -416,6 +416,29 @@ def test_what_is_in_maildrop_can_be_deleted_and_restored(no_pickup: Queue) -> No
     queue.act("delete", there["stay@elsewhere.test"], "--now")
 
 
+def test_what_pickup_has_open_is_not_told_as_deleted(no_pickup: Queue, tmp_path: Path) -> None:
+    """Pickup holds a file for milliseconds, so a process of its name in its folder holds one for longer."""
+    queue = no_pickup
+    subprocess.run(
+        ["sendmail", "-C", str(queue.config), "-f", "amy@inside.test", "--", "go@elsewhere.test"],
+        input=b"Subject: in maildrop\n\nHello.\n",
+        check=True,
+        timeout=30,
+    )
+    (one,) = [m for m in queue.messages() if m.queue_name == "maildrop"]
+    pickup = tmp_path / "pickup"
+    pickup.symlink_to("/bin/sleep")
+    with (queue.place.spool / "maildrop" / one.queue_id).open() as file:
+        process = subprocess.Popen([pickup, "2"], cwd=queue.place.spool, stdin=file)
+    until(lambda: Path(f"/proc/{process.pid}/comm").read_text().strip() == "pickup")
+    result = queue.perform(Verb.delete, [one])
+    process.wait(30)
+    assert [(done.outcome, done.detail) for done in result.done] == [
+        ("changed", "it was just taken into the queue, under a new ID")
+    ]
+    assert queue.trash() == []
+
+
 def test_a_bounce_is_followed_until_the_notification_is_on_its_way(queue: Queue) -> None:
     one = queue.submit("a@elsewhere.test", sender="amy@inside.test")
     queue.hold(one)
