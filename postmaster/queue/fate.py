@@ -87,15 +87,24 @@ class Fate:
         return "delivered", sent[-1].text if sent else None
 
 
+def log_files(places: Mapping[str, Instance], files: Iterable[Path]) -> list[Path]:
+    """Where instances log: as the settings say, where Postfix writes itself, else where syslog does."""
+    own = (place.log_file for place in places.values() if place.log_file is not None)
+    return list(dict.fromkeys([*files, *own])) or list(SYSTEM_LOGS)
+
+
+def instance_of(tag: str, places: Mapping[str, Instance]) -> str:
+    """The instance that a line's tag (`postfix/submission`) is of; empty for none of these."""
+    names = sorted(((one.syslog_name, name) for name, one in places.items()), key=lambda pair: -len(pair[0]))
+    return next((name for own, name in names if tag == own or tag.startswith(f"{own}/")), "")
+
+
 class Watch:
     """The logs of some instances, from now on. Begun before the queue is listed, it misses nothing."""
 
     def __init__(self, places: Mapping[str, Instance], files: Iterable[Path]) -> None:
-        given = [*files, *(place.log_file for place in places.values() if place.log_file is not None)]
-        self._follower = Follower(given or SYSTEM_LOGS)
-        self._names = sorted(
-            ((place.syslog_name, name) for name, place in places.items()), key=lambda pair: -len(pair[0])
-        )
+        self._places = places
+        self._follower = Follower(log_files(places, files))
         self._fates: dict[tuple[str, str], Fate] = {}
         self._listeners: list[Callable[[tuple[str, str], Event], None]] = []
 
@@ -125,7 +134,7 @@ class Watch:
                 if event.original_id is None:
                     continue
                 queue_id = event.original_id
-            key = (self._instance(event.tag), queue_id)
+            key = (instance_of(event.tag, self._places), queue_id)
             fate = self._fates.get(key)
             if fate is not None:
                 fate.take(event)
@@ -142,12 +151,6 @@ class Watch:
             if not left or time.monotonic() > ends:
                 return
             time.sleep(PAUSE)
-
-    def _instance(self, tag: str) -> str:
-        for syslog_name, name in self._names:
-            if tag == syslog_name or tag.startswith(f"{syslog_name}/"):
-                return name
-        return ""
 
     def close(self) -> None:
         self._follower.close()

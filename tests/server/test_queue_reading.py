@@ -335,7 +335,13 @@ def test_list_and_show_on_the_command_line(own: Lab, traffic: dict[str, str]) ->
     assert [one["address"] for one in shown["recipients_finished"]] == ["fine@a.test", "refused@a.test"]
     assert {"name": "Subject", "value": "test"} in shown["headers"]
     assert shown["parts"][0]["type"] == "text/plain"
-    assert shown["attempts"] is None
+    assert {(one["recipient"], one["status"], one["dsn"]) for one in shown["attempts"]} == {
+        ("fine@a.test", "sent", "2.0.0"),
+        ("refused@a.test", "bounced", "5.1.1"),
+        ("later@a.test", "deferred", "4.2.0"),
+        ("later2@a.test", "deferred", "4.2.0"),
+    }
+    assert all(shown["arrival_time"] <= one["time"] for one in shown["attempts"])
     people = own.postmaster("queue", "show", traffic["some done"], traffic["smtputf8"], "--body").stdout
     assert "done fine@a.test" in people
     assert "todo later@a.test: 4.2.0 host 127.0.0.1" in people

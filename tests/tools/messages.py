@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from hypothesis import strategies as st
 
+from postmaster.postfix.instances import Instance
 from postmaster.queue.fields import QUEUES
 from postmaster.queue.message import Message, Recipient
 
@@ -25,6 +27,27 @@ def message(*recipients: Recipient | str, **given: Any) -> Message:
         "recipients": made or [Recipient("amy@example.org")],
     }
     return Message(**{**values, **given})
+
+
+def instance(spool: Path, **given: Any) -> Instance:
+    """Postfix as Debian sets it up, with its queue in a folder, and what is given otherwise."""
+    values: dict[str, Any] = {
+        "name": "-",
+        "config_directory": Path("/etc/postfix"),
+        "spool": spool,
+        "lifetime": 432000,
+        "bounce_lifetime": 86400,
+        "hashed": frozenset({"deferred", "defer"}),
+        "depth": 1,
+        "utf8": True,
+        "empty_address": "MAILER-DAEMON",
+        "long_ids": False,
+        "networks": "",
+        "syslog_name": "postfix",
+        "log_file": None,
+        "owner": "postfix",
+    }
+    return Instance(**{**values, **given})
 
 
 domains = st.sampled_from(

@@ -20,6 +20,7 @@ from postmaster.render.escape import printable
 from postmaster.render.output import Format, duration, moment, plain, size, timestamp
 
 if TYPE_CHECKING:
+    from postmaster.queue.attempts import Attempt
     from postmaster.queue.content import Content, Details, Part
     from postmaster.queue.message import Message
 
@@ -94,9 +95,13 @@ def print_messages(
     context: typer.Context, found: Sequence[Message], output: Format, *, body: bool, headers: bool
 ) -> None:
     """One record for each message; as JSON an array where there are several."""
+    from postmaster.postfix.instances import instances
+    from postmaster.queue.attempts import attempts
     from postmaster.queue.content import read_content, read_details
 
     settings = state_of(context).settings
+    places = {one.name: one for one in instances(settings.postfix.config_directory)}
+    history = attempts(found, places, settings.log.files)
     records = []
     for number, message in enumerate(found):
         try:
@@ -105,12 +110,13 @@ def print_messages(
             say(error.message)
             content = None
         details = read_details(message)
+        tried = None if history is None else history[message.identity]
         if output is Format.table:
             if number:
                 print()
-            print_record(output, for_people(message, content, details, all_headers=headers))
+            print_record(output, for_people(message, content, details, tried, all_headers=headers))
         else:
-            records.append(record(message, content, details))
+            records.append(record(message, content, details, tried))
     if output is Format.json and len(records) > 1:
         print(json.dumps([plain(one) for one in records], ensure_ascii=False, indent=2))
     else:
@@ -142,9 +148,9 @@ def record(
     message: Message,
     content: Content | None,
     details: Details | None,
-    attempts: Sequence[dict[str, Any]] | None = None,
+    tried: Sequence[Attempt] | None = None,
 ) -> dict[str, Any]:
-    """All that is known, for programs. `attempts` comes from the log; None: not looked up."""
+    """All that is known, for programs. `tried` comes from the log; None: there is none to read."""
     return {
         **row(message),
         "recipients_finished": None
@@ -153,7 +159,16 @@ def record(
         "content_filter": None if details is None else details.content_filter,
         "redirect": None if details is None else details.redirect,
         "attributes": None if details is None else details.attributes,
-        "attempts": attempts,
+        "attempts": tried
+        and [
+            {
+                **{
+                    key: getattr(one, key) for key in ("recipient", "relay", "delay", "dsn", "status", "text")
+                },
+                "time": moment(one.time),
+            }
+            for one in tried
+        ],
         "headers": None
         if content is None
         else [{"name": name, "value": value} for name, value in content.headers],
@@ -180,7 +195,7 @@ def for_people(
     message: Message,
     content: Content | None,
     details: Details | None,
-    attempts: Sequence[str] | None = None,
+    tried: Sequence[Attempt] | None = None,
     *,
     all_headers: bool = False,
 ) -> dict[str, Any]:
@@ -214,7 +229,10 @@ def for_people(
     ]
     if details is not None:
         shown["recipients"] += [f"done {address}" for address, _ in details.done]
-    shown["attempts"] = attempts
+    shown["attempts"] = [
+        f"{_time(one.time)} {one.recipient} {one.status} {one.dsn} by {one.relay}: {one.text}"
+        for one in tried or ()
+    ]
     if content is not None:
         shown["header"] = [
             f"{name}: {value}" if name else value

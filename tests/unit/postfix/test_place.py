@@ -8,31 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from postmaster.postfix import spool
-from postmaster.postfix.instances import Instance, seconds
+from postmaster.postfix.instances import seconds
 from postmaster.postfix.place import is_ready, locate, make_id, paths
-
-
-def place(folder: Path, *, depth: int = 1, long_ids: bool = False) -> Instance:
-    return Instance(
-        name="-",
-        config_directory=Path("/etc/postfix"),
-        spool=folder,
-        hashed=frozenset({"deferred"}),
-        depth=depth,
-        lifetime=432000,
-        bounce_lifetime=86400,
-        utf8=True,
-        empty_address="MAILER-DAEMON",
-        long_ids=long_ids,
-        networks="",
-        syslog_name="postfix",
-        log_file=None,
-        owner="postfix",
-    )
+from tests.tools.messages import instance
 
 
 def test_a_file_is_found_flat_and_hashed(tmp_path: Path) -> None:
-    here = place(tmp_path, depth=2)
+    here = instance(tmp_path, depth=2)
     file = tmp_path / "deferred" / "8" / "E" / "8E360228131"
     file.parent.mkdir(parents=True)
     assert locate(here, "8E360228131") is None
@@ -50,7 +32,7 @@ def test_a_file_is_found_flat_and_hashed(tmp_path: Path) -> None:
 
 def test_a_long_id_is_hashed_by_its_microseconds() -> None:
     # From Postfix's documentation of enable_long_queue_ids: the folder is of the time, not of the ID's text.
-    here = place(Path("/s"), long_ids=True)
+    here = instance(Path("/s"), long_ids=True)
     made = make_id(here, 12345, 1795503229.5)
     assert f"{500000:05X}"[0] == "7"
     assert next(paths(here, "deferred", made)) == f"/s/deferred/7/{made}"
@@ -58,7 +40,7 @@ def test_a_long_id_is_hashed_by_its_microseconds() -> None:
 
 @given(st.integers(1, 1 << 48), st.floats(1e9, 4e9), st.booleans())
 def test_a_made_id_is_one_that_postfix_takes(inode: int, moment: float, long_ids: bool) -> None:
-    made = make_id(place(Path("/s"), long_ids=long_ids), inode, moment)
+    made = make_id(instance(Path("/s"), long_ids=long_ids), inode, moment)
     assert spool.is_queue_id(made)
     if not long_ids:
         assert int(made[5:], 16) == inode
