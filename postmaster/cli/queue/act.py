@@ -360,7 +360,7 @@ class Begun:
         found.messages.sort(key=lambda message: order.get(message.queue_id, 0))
         there = {message.queue_id for message in found.messages}
         # With more than IDs, one that is there may just not match.
-        named = chosen.ids if chosen.only_ids else ()
+        named = chosen.ids if chosen.only_ids and chosen.needs() <= {"queue_id"} else ()
         absent = [queue_id for queue_id in named if queue_id not in there]
         self.absent = tuple(absent)
         if not found.messages:
