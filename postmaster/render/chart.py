@@ -1,9 +1,8 @@
-"""Bars, spans of time and lines cut to a width, for people: text alone, for a terminal or a plain file."""
+"""Bars, and lines cut to a width, for people: text alone, for a terminal or a plain file."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
 from unicodedata import combining, east_asian_width
 
 from postmaster.render.escape import printable
@@ -31,16 +30,6 @@ def _bar(number: int, most: int, room: int, unicode: bool) -> str:
     if not unicode:
         return "#" * max(1, eighths // 8)
     return "█" * (eighths // 8) + _EIGHTHS[eighths % 8].strip()
-
-
-def span(seconds: float) -> str:
-    """A time in its two largest units: `3d 4h`, `12m`, `45s`."""
-    left = max(0, int(seconds))
-    for (unit, size), (small, part) in pairwise((("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))):
-        if left >= size:
-            rest = left % size // part
-            return f"{left // size}{unit} {rest}{small}" if rest and unit != "m" else f"{left // size}{unit}"
-    return f"{left}s"
 
 
 def fit(text: str, width: int) -> str:

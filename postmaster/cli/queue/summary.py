@@ -11,10 +11,10 @@ import typer
 
 from postmaster.cli.queue.choose import Chosen, choosing, where
 from postmaster.cli.queue.group import app
-from postmaster.cli.state import Output, print_record, print_rows, say, state_of
+from postmaster.cli.state import Output, print_rows, say, state_of
 from postmaster.errors import PartialError
 from postmaster.postfix.queue import Listing
-from postmaster.render.output import Column, Format, moment, size
+from postmaster.render.output import Column, Format, duration, moment, size
 
 if TYPE_CHECKING:
     from postmaster.queue.message import Message
@@ -79,8 +79,7 @@ def summary(
     )
     shown = counting.largest(found, most)
     if output is Format.json:
-        groups = [_row(key, group, found) for key, group in shown]
-        print_record(output, {"by": by.value, "total": _counts(found.total()), "groups": groups})
+        _print_json(found, shown)
     elif output is Format.table:
         _print_table(found, shown, age)
         if screen:
@@ -95,6 +94,24 @@ def summary(
             f"{listing.unreadable} entries of the queue could not be read and are not counted",
             hint="run it again",
         )
+
+
+def _print_json(found: Summary, shown: list[tuple[Key, Group]]) -> None:
+    """One object, its groups a line each as they come: by sender there may be a hundred thousand."""
+    import json
+
+    from postmaster.render.output import plain
+
+    def dumped(value: dict[str, Any]) -> str:
+        return json.dumps(plain(value), ensure_ascii=False)
+
+    write = sys.stdout.write
+    write(dumped({"by": found.by, "total": _counts(found.total())})[:-1] + ', "groups": [')
+    separator = "\n  "
+    for key, group in shown:
+        write(separator + dumped(_row(key, group, found)))
+        separator = ",\n  "
+    write("\n]}\n" if shown else "]}\n")
 
 
 def _row(key: Key, group: Group, found: Summary) -> dict[str, Any]:
@@ -196,16 +213,14 @@ def _cut(rows: list[dict[str, Any]]) -> None:
 
 
 def _for_people(group: Group, now: int) -> dict[str, Any]:
-    from postmaster.render.chart import span
-
     return {
         "messages": group.messages,
         "recipients": group.recipients,
         "size": size(group.bytes),
-        "oldest": None if group.oldest is None else span(now - group.oldest),
+        "oldest": None if group.oldest is None else duration(now - group.oldest),
         "retry": None
         if group.next_retry is None
-        else f"in {span(group.next_retry - now)}"
+        else f"in {duration(group.next_retry - now)}"
         if group.next_retry > now
         else "due",
     }

@@ -20,7 +20,7 @@ from postmaster.cli.queue.summary import label
 from postmaster.cli.state import Output
 from postmaster.errors import PostmasterError, UsageError
 from postmaster.postfix.queue import Listing
-from postmaster.render.output import Format, moment, size, timestamp, write_record
+from postmaster.render.output import Format, duration, moment, size, timestamp, write_record
 
 if TYPE_CHECKING:
     from postmaster.queue.message import Message
@@ -135,7 +135,7 @@ def _title(chosen: Chosen) -> str:
 
 def lines(frame: Frame, width: int, height: int | None, title: str) -> list[tuple[str, str]]:
     """A frame as (line, style), no line wider than `width`, no more than `height` of them (None: all)."""
-    from postmaster.render.chart import fit, span
+    from postmaster.render.chart import fit
 
     total = frame.queues.total()
     queues = "  ".join(
@@ -159,7 +159,7 @@ def lines(frame: Frame, width: int, height: int | None, title: str) -> list[tupl
         ("RECIPIENTS   OLDEST  REASON", _top(frame.reasons, frame.now)),
         (
             "       AGE  OLDEST MESSAGES",
-            [f"{span(frame.now - m.arrival_time):>10}  {_describe(m)}" for m in frame.oldest],
+            [f"{duration(frame.now - m.arrival_time):>10}  {_describe(m)}" for m in frame.oldest],
         ),
     ]
     room = None if height is None else max(0, height - len(made)) // len(sections) - 2
@@ -172,10 +172,9 @@ def lines(frame: Frame, width: int, height: int | None, title: str) -> list[tupl
 
 def _top(found: Summary, now: int) -> list[str]:
     from postmaster.queue.summary import largest
-    from postmaster.render.chart import span
 
     return [
-        f"{group.recipients:>10,}  {span(now - (group.oldest or now)):>7}  {label(key, found.by)}"
+        f"{group.recipients:>10,}  {duration(now - (group.oldest or now)):>7}  {label(key, found.by)}"
         for key, group in largest(found, TOP)
     ]
 

@@ -1,12 +1,14 @@
-"""Bars and spans of time."""
+"""Bars, and lines cut to a width."""
 
 from __future__ import annotations
 
-import pytest
+from unicodedata import combining, east_asian_width
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postmaster.render.chart import bars, span
+from postmaster.render.chart import bars, fit
+from postmaster.render.escape import printable
 
 
 def test_bars() -> None:
@@ -40,23 +42,20 @@ def test_bars_fit_and_something_is_not_nothing(
         assert any(c in line for c in "#█▏▎▍▌▋▊▉") is (number > 0)
 
 
-@pytest.mark.parametrize(
-    ("seconds", "shown"),
-    list(
-        {
-            -5: "0s",
-            0: "0s",
-            59: "59s",
-            60: "1m",
-            119: "1m",
-            3600: "1h",
-            3661: "1h 1m",
-            86_400: "1d",
-            86_400 + 3_599: "1d",
-            90_000: "1d 1h",
-            10**6: "11d 13h",
-        }.items()
-    ),
-)
-def test_spans(seconds: int, shown: str) -> None:
-    assert span(seconds) == shown
+@given(st.text(max_size=60), st.integers(0, 40))
+def test_a_line_is_cut_to_its_cells(text: str, width: int) -> None:
+    shown = fit(text, width)
+    cells = sum(0 if combining(c) else 2 if east_asian_width(c) in "WF" else 1 for c in shown)
+    assert cells <= width
+    assert fit(shown, width) == shown
+    if len(printable(text)) * 2 <= width:
+        assert shown == printable(text)
+
+
+def test_what_was_cut_is_marked() -> None:
+    assert fit("abcdef", 4) == "abc…"
+    assert fit("例え例え", 5) == "例え…"
+    assert fit("例え例え", 4) == "例…"
+    assert fit("abc", 3) == "abc"
+    assert fit("\x1b[31m", 20) == "\\x1b[31m"
+    assert fit("abc", 0) == ""
