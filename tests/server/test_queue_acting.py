@@ -93,6 +93,10 @@ def test_what_is_gone_is_told_apart_from_what_was_done(queue: Queue) -> None:
     assert told["absent"] == ["ABCDEF1234"]
     refused = queue.act("delete", one, expect=1)
     assert refused["error"]["code"] == "not_found"
+    two = queue.submit("b@elsewhere.test")
+    refused = queue.act("delete", two, "--sender", "nobody@inside.test", expect=1)
+    assert refused["error"]["message"] == "no message matches"
+    assert queue.where(two) == "deferred"
 
 
 def test_nothing_is_done_without_ids_a_filter_or_all_nor_to_more_than_was_said(queue: Queue) -> None:

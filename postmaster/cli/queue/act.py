@@ -359,7 +359,9 @@ class Begun:
         order = {queue_id: at for at, queue_id in enumerate(chosen.ids)}
         found.messages.sort(key=lambda message: order.get(message.queue_id, 0))
         there = {message.queue_id for message in found.messages}
-        absent = [queue_id for queue_id in chosen.ids if queue_id not in there]
+        # With more than IDs, one that is there may just not match.
+        named = chosen.ids if chosen.only_ids and chosen.needs() <= {"queue_id"} else ()
+        absent = [queue_id for queue_id in named if queue_id not in there]
         self.absent = tuple(absent)
         if not found.messages:
             what = f"not in the queue: {', '.join(absent[:5])}" if absent else "no message matches"
