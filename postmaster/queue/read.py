@@ -200,7 +200,7 @@ def count_files(
     for instance in chosen(settings.postfix.config_directory, instances):
         if source_of(instance, source) != "spool":
             return None
-        count += sum(1 for _ in spool.walk(str(instance.spool)))
+        count += spool.count(str(instance.spool))
     return count
 
 
@@ -423,12 +423,16 @@ def _with_reasons(
 ) -> list[Recipient]:
     """The recipients with their reasons: first those that the log has, in its order."""
     by_offset, by_address = log
+    if len(todo) == 1:
+        ((at, address, original),) = todo
+        reason, dsn = by_offset.get(at) or by_address.get(address) or (None, None)
+        return [Recipient(address, reason, dsn, original, at)]
     left = {at: (address, original) for at, address, original in todo}
     recipients = []
-    for at, (reason, dsn) in by_offset.items():
+    for at, deferral in by_offset.items():
         found = left.pop(at, None)
         if found is not None:
-            recipients.append(Recipient(found[0], reason, dsn, found[1], at))
+            recipients.append(Recipient(found[0], *deferral, found[1], at))
     for at, (address, original) in left.items():
         known = by_address.get(address)
         recipients.append(Recipient(address, known and known[0], known and known[1], original, at))

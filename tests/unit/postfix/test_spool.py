@@ -355,6 +355,7 @@ def test_the_walk_finds_both_forms_and_passes_over_what_is_no_queue_file(tmp_pat
     found = sorted(spool.walk(str(tmp_path)))
     assert [queue_id for _, queue_id, _ in found] == ["4B7Z2K5NHbz8gQ", "AFEC5228A0C", "AFEC5228A0D"]
     assert all(Path(path).name == queue_id for _, queue_id, path in found)
+    assert spool.count(str(tmp_path)) == len(found) + 2, "links and pipes have names too"
     parts = [sorted(spool.walk(str(tmp_path), share=(k, 3))) for k in range(3)]
     assert sorted(part for some in parts for part in some) == found
 
@@ -364,6 +365,7 @@ def test_folders_within_each_other_without_end(tmp_path: Path) -> None:
     deep.mkdir(parents=True)
     (deep / "AFEC5228A0C").write_bytes(b"")
     assert list(spool.walk(str(tmp_path))) == []
+    assert spool.count(str(tmp_path)) == 0
 
 
 def test_neither_a_link_nor_a_pipe_is_opened(tmp_path: Path) -> None:
