@@ -492,7 +492,7 @@ class _Run:
             try:
                 if work.step is None:
                     self._store.step(self._number, work.item, "sending")
-                    redirect.resend(place, work.message, self._options.address)
+                    redirect.resend(place, work.message, work.descriptor, self._options.address)
                     self._store.step(self._number, work.item, "sent")
             except PostmasterError as error:
                 self._store.step(self._number, work.item, None)
