@@ -11,7 +11,7 @@ demo: packages environment
 
 # Two workers, as the smallest machine this runs on has two cores.
 test: packages environment check
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not full" --cov --cov-report= $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not full" --cov --cov-report= $(ARGS)
 	$(BIN)/coverage report --fail-under=$(COVERAGE_FLOOR) --format=total
 
 COVERAGE_FLOOR := 80

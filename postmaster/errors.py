@@ -2,7 +2,8 @@
 
 Every refusal that a user can meet is one of these. `code` is part of the contract with scripts
 (`{"error": {"code", "message", "hint"}}`), so a code is added, never renamed. The message says
-what and why in one line; the hint says what to do next.
+what and why in one line; the hint says what to do next. `detail`, where there is one, is shown below
+it as lines of its own: the place of a mistake, what was found.
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ class PostmasterError(Exception):
     code: ClassVar[str] = "failed"
     exit_status: ClassVar[int] = 1
 
-    def __init__(self, message: str, *, hint: str | None = None) -> None:
+    def __init__(self, message: str, *, hint: str | None = None, detail: str | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
+        self.detail = detail
 
 
 class UsageError(PostmasterError):
@@ -93,6 +95,12 @@ class ServerError(PostmasterError):
     """Postfix or Dovecot is not there, does not answer, or refused its configuration."""
 
     code = "server"
+
+
+class RightsError(PostmasterError):
+    """This user may not do it; the hint says which right is missing and how to get it."""
+
+    code = "rights"
 
 
 class PartialError(PostmasterError):

@@ -6,10 +6,12 @@ even in a debug trace is listed in `secrets` and masked there and in errors.
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from typing import IO, Any
 
 from postmaster.errors import ProcessError
 
@@ -40,19 +42,25 @@ def run(
     expect: Sequence[int] | None = (0,),
     secrets: Sequence[str] = (),
     hint: str | None = None,
+    whole: bool = False,
 ) -> Finished:
     """Run a program and give back what it said.
 
+    `whole`: the program gets all of `stdin` or is not started, even where this process is killed meanwhile;
+    through a pipe it could take a part for everything.
     `expect` lists the exit statuses that are no error (None: any). `timeout` is in seconds.
     Undecodable output bytes become surrogate escapes, so nothing is lost.
     Raises ProcessError when the program is missing, takes too long or ends otherwise.
     """
     data = stdin.encode() if isinstance(stdin, str) else stdin
     shown = masked(argv, secrets)
-    with _plain_errors(argv, shown, hint):
+    given: dict[str, Any] = {"input": data if data is not None else b""}
+    with ExitStack() as stack, _plain_errors(argv, shown, hint):
+        if whole and data is not None:
+            given = {"stdin": stack.enter_context(_in_memory(data))}
         done = subprocess.run(
             list(argv),
-            input=data if data is not None else b"",
+            **given,
             capture_output=True,
             timeout=timeout,
             env=None if environment is None else dict(environment),
@@ -68,6 +76,15 @@ def run(
     if expect is not None and result.status not in expect:
         raise ProcessError(_complaint(result, secrets), hint=hint)
     return result
+
+
+@contextmanager
+def _in_memory(data: bytes) -> Iterator[IO[bytes]]:
+    """A file that is nowhere on a disk, with this in it, to be read from its beginning."""
+    with os.fdopen(os.memfd_create("stdin"), "w+b") as file:
+        file.write(data)
+        file.seek(0)
+        yield file
 
 
 def start_daemon(argv: Sequence[str], *, timeout: float = DEFAULT_TIMEOUT, hint: str | None = None) -> None:
@@ -179,3 +196,16 @@ def _complaint(result: Finished, secrets: Sequence[str]) -> str:
 def _tell(command: str, outcome: str) -> None:
     for observer in observers:
         observer(command, outcome)
+
+
+def current_actor() -> str:
+    """Who runs this command: the login behind sudo, else the user's name, else the uid."""
+    import pwd
+
+    behind = os.environ.get("SUDO_USER", "")
+    if behind and behind.isprintable() and len(behind) <= 64:
+        return behind
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())

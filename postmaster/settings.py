@@ -76,6 +76,16 @@ class LogSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class QueueSettings:
+    """What is kept of queue actions: copies of deleted messages, and the record of who did what."""
+
+    trash_days: int = 7  # how long a deleted message can be restored
+    trash_free_space: int = 1024  # MiB that must stay free where copies are kept
+    history_days: int = 365  # how long actions are remembered
+    lock_wait: float = 30.0  # seconds that an action waits for a delivery under way to end
+
+
+@dataclass(frozen=True, slots=True)
 class ServerSettings:
     """Where this server's listeners are. A port of 0 means there is no such listener."""
 
@@ -114,6 +124,7 @@ class Settings:
     postfix: PostfixSettings = field(default_factory=PostfixSettings)
     dovecot: DovecotSettings = field(default_factory=DovecotSettings)
     log: LogSettings = field(default_factory=LogSettings)
+    queue: QueueSettings = field(default_factory=QueueSettings)
     server: ServerSettings = field(default_factory=ServerSettings)
     health: HealthSettings = field(default_factory=HealthSettings)
     file: Path | None = None  # the file these came from, None when only defaults apply
@@ -127,6 +138,7 @@ _SECTIONS: dict[str, type] = {
     "postfix": PostfixSettings,
     "dovecot": DovecotSettings,
     "log": LogSettings,
+    "queue": QueueSettings,
     "server": ServerSettings,
     "health": HealthSettings,
 }

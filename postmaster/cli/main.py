@@ -1,6 +1,7 @@
 """The root of the command line: global options, errors, exit statuses.
 
-Every refusal leaves here as one line on standard error, or as a JSON object where JSON was asked for.
+Every refusal leaves here as one line on standard error (and the error's detail, if it has one, below
+it), or as a JSON object where JSON was asked for.
 Exit statuses: 0 done, 1 refused or failed, 2 wrong usage, 3 done in part, 4 differences or findings,
 130 interrupted; `health check` has the monitoring plugins' own.
 """
@@ -99,7 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if debug:
             raise
         text = _one_line(error.message)
-        return _fail(given, error.code, text, error.hint, _status(given, error.exit_status))
+        return _fail(given, error.code, text, error.hint, _status(given, error.exit_status), error.detail)
     except BrokenPipeError:
         # The reader has seen enough (`| head`). Python would complain once more when it flushes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -116,11 +117,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
 
 
-def _fail(arguments: list[str], code: str, message: str, hint: str | None, status: int) -> int:
+def _fail(
+    arguments: list[str], code: str, message: str, hint: str | None, status: int, detail: str | None = None
+) -> int:
     if _wants_json(arguments):
         import json
 
         error: dict[str, Any] = {"code": code, "message": message, "hint": hint}
+        if detail is not None:
+            error["detail"] = detail
         print(json.dumps({"error": error}, ensure_ascii=False), file=sys.stderr)
     else:
         from postmaster.render.escape import printable
@@ -128,6 +133,8 @@ def _fail(arguments: list[str], code: str, message: str, hint: str | None, statu
         print(
             f"postmaster: {printable(message)}" + (f" ({printable(hint)})" if hint else ""), file=sys.stderr
         )
+        for line in (detail or "").splitlines():
+            print(printable(line), file=sys.stderr)
     return status
 
 

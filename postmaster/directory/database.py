@@ -25,6 +25,7 @@ from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
 from postmaster.directory import publish as publishing
 from postmaster.directory.schema import JOURNALLED, REVISION, journal, journal_row
 from postmaster.errors import DirectoryError, PartialError, PostmasterError
+from postmaster.process import current_actor
 from postmaster.settings import Settings
 
 LOCK_TIMEOUT = 30.0  # seconds that a command waits for another one's transaction
@@ -224,19 +225,6 @@ def check_revision(revision: str | None) -> None:
             f"the directory is of version {revision}, this program needs {REVISION}",
             hint=INIT_HINT if revision < REVISION else "install the newer postmaster that made it",
         )
-
-
-def current_actor() -> str:
-    """Who runs this command: the login behind sudo, else the user's name, else the uid."""
-    import pwd
-
-    behind = os.environ.get("SUDO_USER", "")
-    if behind and behind.isprintable() and len(behind) <= 64:
-        return behind
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        return str(os.getuid())
 
 
 def _check_file(file: Path, create: bool) -> None:

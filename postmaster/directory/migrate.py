@@ -14,13 +14,13 @@ from postmaster.directory import lookups
 from postmaster.directory.database import (
     Directory,
     check_revision,
-    current_actor,
     current_revision,
     make_engine,
 )
 from postmaster.directory.schema import REVISION
 from postmaster.errors import DirectoryError
 from postmaster.files import make_folder
+from postmaster.process import current_actor
 from postmaster.settings import Settings
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import os
 import socket
 import ssl
 import time
-from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 
 from postmaster.health.finding import Check, Finding, Severity
@@ -65,16 +65,15 @@ def _first_bytes(address: str, port: int, tls: bool, timeout: float) -> bytes:
 def queue(settings: Settings) -> list[Finding]:
     """How many messages wait, and how long the oldest has been waiting."""
     from postmaster.postfix.queue import Listing
-    from postmaster.queue.message import read
+    from postmaster.queue.read import find, messages
 
-    listing, count, oldest, oldest_reason = Listing(), 0, None, None
-    for message in read(settings.postfix, listing):
-        if message.queue_name == "hold":
+    listing, count, oldest = Listing(), 0, None
+    for message in messages(settings, listing, need=frozenset(("queue_name", "arrival_time"))):
+        if message.queue_name in ("hold", "corrupt"):
             continue
         count += 1
-        if oldest is None or message.arrival_time < oldest:
-            oldest = message.arrival_time
-            oldest_reason = next((r.delay_reason for r in message.recipients if r.delay_reason), None)
+        if oldest is None or message.arrival_time < oldest.arrival_time:
+            oldest = message
     limits = settings.health
     size = _above(count, limits.queue_warning, limits.queue_critical)
     remedy = "postmaster queue list shows why"
@@ -82,9 +81,11 @@ def queue(settings: Settings) -> list[Finding]:
         Finding("queue", "size", size, f"{count} messages", remedy if size else None),
     ]
     if oldest is not None:
-        hours = (datetime.now(UTC) - oldest).total_seconds() / 3600
+        hours = (time.time() - oldest.arrival_time) / 3600
         age = _above(hours, limits.queue_age_warning, limits.queue_age_critical)
-        why = f": {oldest_reason}" if oldest_reason else ""
+        whole = find(settings, listing, [oldest.queue_id], instances=[oldest.instance])
+        reasons = (one.delay_reason for message in whole for one in message.recipients if one.delay_reason)
+        why = "".join(f": {reason}" for reason in islice(reasons, 1))
         found.append(Finding("queue", "oldest", age, f"{hours:.1f} h old{why}", remedy if age else None))
     return found
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from postmaster.errors import NotFoundError
+from postmaster.errors import NotFoundError, ProcessError
 from postmaster.process import run, stream
 
 HINT = "is Postfix running? without it only root can list the queue"
@@ -57,22 +58,22 @@ def parse_entry(line: bytes) -> dict[str, Any] | None:
     return entry
 
 
-def headers(config_directory: Path, queue_id: str) -> str:
-    """The message's headers as they are in the queue file. Raises NotFoundError."""
-    return _postcat(config_directory, "-hq", queue_id)
-
-
-def body(config_directory: Path, queue_id: str, limit: int) -> tuple[str, bool]:
-    """(at most `limit` characters of the body, whether there is more). Raises NotFoundError."""
-    _check_id(queue_id)
-    text, size = [], 0
-    with stream(["postcat", "-c", str(config_directory), "-bq", queue_id]) as lines:
-        for line in lines:
-            text.append(line.decode("utf-8", "replace"))
-            size += len(text[-1])
-            if size > limit:
-                break
-    return "".join(text)[:limit], size > limit
+@contextmanager
+def content(config_directory: Path, queue_id: str, *, only_header: bool = False) -> Iterator[Iterator[bytes]]:
+    """The message as it is in the queue file, line by line (`postcat`). Raises NotFoundError."""
+    check_id(queue_id)
+    argv = ["postcat", "-c", str(config_directory), "-hq" if only_header else "-hbq", queue_id]
+    try:
+        with stream(argv) as lines:
+            yield lines
+    except ProcessError as error:
+        if "No such file" in error.message:
+            raise NotFoundError(
+                f"there is no message {queue_id} in the queue", hint="postmaster queue list shows them"
+            ) from None
+        raise NotFoundError(
+            f"message {queue_id} cannot be read: {error.message[-200:]}", hint="run it as root"
+        ) from None
 
 
 def flush(config_directory: Path) -> None:
@@ -83,28 +84,17 @@ def flush(config_directory: Path) -> None:
 def flush_messages(config_directory: Path, queue_ids: Iterable[str]) -> None:
     """Try these messages now. Postfix answers 0 for unknown and held ones too: look them up first."""
     for queue_id in queue_ids:
-        _check_id(queue_id)
+        check_id(queue_id)
         run(
             ["postqueue", "-c", str(config_directory), "-i", queue_id],
             hint="it needs authorized_flush_users or root",
         )
 
 
-def _postcat(config_directory: Path, option: str, queue_id: str) -> str:
-    _check_id(queue_id)
-    done = run(["postcat", "-c", str(config_directory), option, queue_id], expect=None)
-    if done.status != 0:
-        if "No such file" in done.stderr:
-            raise NotFoundError(
-                f"there is no message {queue_id} in the queue", hint="postmaster queue list shows them"
-            )
-        raise NotFoundError(
-            f"message {queue_id} cannot be read: {done.stderr.strip()[-200:]}", hint="run it as root"
-        )
-    return done.stdout
+def check_id(queue_id: str) -> None:
+    """A queue ID has letters and digits alone; anything else could be read as an option or a path.
 
-
-def _check_id(queue_id: str) -> None:
-    """A queue ID has letters and digits alone; anything else could be read as an option or a path."""
-    if not (queue_id.isascii() and queue_id.isalnum() and len(queue_id) <= 64):
+    `ALL` is none: to postsuper it can mean every message. Raises NotFoundError.
+    """
+    if not (queue_id.isascii() and queue_id.isalnum() and len(queue_id) <= 64) or queue_id == "ALL":
         raise NotFoundError(f"{queue_id[:64]!r} is no queue ID", hint="postmaster queue list shows them")

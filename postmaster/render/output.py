@@ -94,6 +94,11 @@ def plain(value: Any) -> Any:
     return str(value)
 
 
+def moment(seconds: int) -> datetime:
+    """A time in seconds since the epoch, with its zone."""
+    return datetime.fromtimestamp(seconds, UTC)
+
+
 def timestamp(moment: datetime) -> str:
     """RFC 3339 in UTC, to the second."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -129,6 +134,19 @@ def _dump(row: Any, indent: int | None = None) -> str:
     if indent is None:
         return json_text(text)
     return "\n".join(map(json_text, text.split("\n")))  # the line ends are JSON's own
+
+
+def duration(seconds: float) -> str:
+    """A time span for people, in its two largest units: `3d 4h`, `12m`, `45s`; `-2m` for one that is over."""
+    left, sign = abs(int(seconds)), "-" if int(seconds) < 0 else ""
+    words: list[str] = []
+    for unit, length in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
+        count, left = divmod(left, length)
+        if count or (unit == "s" and not words):
+            words.append(f"{count}{unit}")
+        if words and (len(words) == 2 or unit == "m"):
+            break
+    return sign + " ".join(words)
 
 
 def _write_array(output: TextIO, rows: Iterable[Row]) -> None:

@@ -40,11 +40,20 @@ def page() -> str:
         if not hasattr(command, "commands"):
             parts += _command(words, command)
             continue
-        parts.append(_text(command.help))
-        for verb, inner in command.commands.items():
-            parts.append(f"### {' '.join((*words, verb))}")
-            parts += _command((*words, verb), inner)
+        parts += _group(words, command)
     return "\n\n".join(part.strip() for part in parts if part.strip()) + "\n"
+
+
+def _group(words: tuple[str, ...], group: Any) -> Iterator[str]:
+    yield _text(group.help)
+    if group.invoke_without_command:
+        yield from _parameters(group)
+    for verb, inner in group.commands.items():
+        yield f"### {' '.join((*words, verb))}"
+        if hasattr(inner, "commands"):
+            yield from _group((*words, verb), inner)
+        else:
+            yield from _command((*words, verb), inner)
 
 
 def _command(words: tuple[str, ...], command: Any) -> Iterator[str]:

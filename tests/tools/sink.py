@@ -19,9 +19,18 @@ class Received:
 
 @dataclass
 class Sink:
-    """Refuses each recipient whose local part begins with `refused`."""
+    """What a recipient gets depends on how its local part begins: `refused` 550, `later` 451, `busy` 421.
+
+    For `slow` the server stops in the middle of the content, sets `stalled`, and goes on when `go` is set.
+    """
 
     messages: list[Received] = field(default_factory=list)
+    stalled: threading.Event = field(default_factory=threading.Event)
+    go: threading.Event = field(default_factory=threading.Event)
+
+    def count(self, recipient: str) -> int:
+        """How often something came for this recipient."""
+        return sum(recipient in message.recipients for message in self.messages)
 
     def wait_for(self, recipient: str, seconds: float = 20.0) -> Received:
         ends = time.monotonic() + seconds
@@ -53,12 +62,21 @@ def listening(port: int, address: str = "127.0.0.1") -> Iterator[Sink]:
                         self._say("250 ok")
                     case "RCPT" if _path(rest).startswith("refused"):
                         self._say("550 5.1.1 no such user")
+                    case "RCPT" if _path(rest).startswith("later"):
+                        self._say("451 4.2.0 come back later")
+                    case "RCPT" if _path(rest).startswith("busy"):
+                        self._say("421 4.7.0 slow down")
+                        return
                     case "RCPT":
                         recipients.append(_path(rest))
                         self._say("250 ok")
                     case "DATA":
                         self._say("354 go on")
-                        content = b"".join(iter(self.rfile.readline, b".\r\n"))
+                        first = self.rfile.readline()
+                        if any(one.startswith("slow") for one in recipients):
+                            sink.stalled.set()
+                            sink.go.wait(60)
+                        content = first + b"".join(iter(self.rfile.readline, b".\r\n"))
                         sink.messages.append(Received(sender, tuple(recipients), content))
                         self._say("250 kept")
                     case "QUIT":
@@ -80,6 +98,7 @@ def listening(port: int, address: str = "127.0.0.1") -> Iterator[Sink]:
         try:
             yield sink
         finally:
+            sink.go.set()
             server.shutdown()
             thread.join()
 

@@ -86,3 +86,13 @@ def test_a_daemon_leaves_its_starter_at_once_with_the_usual_umask() -> None:
         process.start_daemon(["no-such-program"])
     with pytest.raises(ProcessError, match="did not finish"):
         process.start_daemon([PYTHON, "-c", "import time; time.sleep(60)"], timeout=0.2)
+
+
+def test_input_can_be_handed_over_whole() -> None:
+    text = "x" * 200_000
+    assert process.run(["cat"], stdin=text, whole=True).stdout == text
+    assert process.run(["cat"], stdin="", whole=True).stdout == ""
+    seekable = "import os; print(os.lseek(0, 0, os.SEEK_END))"  # no pipe, of which a part could come
+    assert process.run([sys.executable, "-c", seekable], stdin=text, whole=True).stdout.strip() == str(
+        len(text)
+    )

@@ -239,7 +239,7 @@ def all_of(house: Cli) -> list[Any]:
         (("user", "list", "-o", "xml"), 2, "xml"),
         (("user", "list", "--nonsense"), 2, "nonsense"),
         (("queue", "flush"), 2, "--all"),
-        (("queue", "flush", "A1", "--all"), 2, "--all"),
+        (("queue", "flush", "4B7Z2K5NHbz8gQ", "--all"), 2, "--all"),
     ],
 )
 def test_bad_input_gets_one_clear_line_and_changes_nothing(

@@ -1,0 +1,88 @@
+"""The attempts that were made to deliver messages of the queue, as far as the mail log still has them.
+
+Reads the present log and the one rotated before it, from front to back, and keeps what names a wanted ID
+since that message arrived: a short ID may have been another message's before. At most ATTEMPTS of the
+latest for each message. Packed logs are not opened.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from postmaster.postfix.instances import Instance
+from postmaster.postfix.log import Delivery, event_of, moment_of, parse_line
+from postmaster.queue.fate import instance_of, log_files
+from postmaster.queue.message import Message
+
+ATTEMPTS = 200
+PIECE = 1 << 20  # bytes read at once
+LINE_LIMIT = 1 << 16  # bytes; no line of a mail log is that long
+SLACK = 2  # seconds by which a log may seem to be ahead of the queue
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One recipient's part in one attempt. `time` in seconds since the epoch."""
+
+    time: int
+    recipient: str
+    relay: str
+    delay: float | None
+    dsn: str
+    status: str
+    text: str
+
+
+def attempts(
+    messages: Sequence[Message], places: Mapping[str, Instance], files: Iterable[Path]
+) -> dict[tuple[str, str, int], list[Attempt]] | None:
+    """Message's identity -> its attempts, the oldest first; None where no log can be read."""
+    wanted = {(one.instance, one.queue_id): one for one in messages}
+    found: dict[tuple[str, str, int], deque[Attempt]] = {
+        one.identity: deque(maxlen=ATTEMPTS) for one in messages
+    }
+    names = re.compile(rb"|".join(re.escape(one.queue_id.encode()) + rb": to=<" for one in messages))
+    now = datetime.now(UTC).astimezone()
+    is_readable = False
+    for file in log_files(places, files):
+        for path in (file.with_name(f"{file.name}.1"), file):
+            with suppress(OSError):
+                for line in _lines_with(path, names):
+                    read = parse_line(line)
+                    event = None if read is None else event_of(read)
+                    if read is None or not isinstance(event, Delivery):
+                        continue
+                    message = wanted.get((instance_of(event.tag, places), event.queue_id))
+                    moment = moment_of(read.stamp, now)
+                    if message is None or moment is None or moment.timestamp() + SLACK < message.arrival_time:
+                        continue
+                    found[message.identity].append(
+                        Attempt(
+                            *(int(moment.timestamp()), event.recipient, event.relay, event.delay),
+                            *(event.dsn, event.status, event.text),
+                        )
+                    )
+                is_readable |= path == file
+    return {key: list(value) for key, value in found.items()} if is_readable else None
+
+
+def _lines_with(path: Path, names: re.Pattern[bytes]) -> Iterator[str]:
+    """The lines in which a pattern is found; most of a log is of no interest and is never taken apart."""
+    with path.open("rb") as file:
+        rest = b""
+        while piece := file.read(PIECE):
+            whole, end, rest = (rest + piece).rpartition(b"\n")
+            at = 0
+            while match := names.search(whole, at):
+                first = whole.rfind(b"\n", 0, match.start()) + 1
+                last = whole.find(b"\n", match.end())
+                at = len(whole) if last < 0 else last
+                yield whole[first:at].decode("utf-8", "surrogateescape")
+            if not end and len(rest) > LINE_LIMIT:
+                rest = b""

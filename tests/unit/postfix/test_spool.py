@@ -1,0 +1,376 @@
+"""Queue files and defer logs: what Postfix writes is read, and any bytes at all are survived."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from postmaster.postfix import spool
+from postmaster.postfix.spool import external, hashed_folders, parse_defer_log
+from tests.tools.spool_generator import log_entry, queue_file, record, size_record
+
+CONTENT = record(b"N", b"Subject: hi") + record(b"N") + record(b"L", b"a long ") + record(b"N", b"line")
+
+
+@contextmanager
+def opened(data: bytes) -> Iterator[int]:
+    descriptor = os.memfd_create("queue-file")
+    os.write(descriptor, data)
+    yield descriptor
+    os.close(descriptor)
+
+
+def read(data: bytes, **how: bool) -> spool.Envelope:
+    with opened(data) as descriptor:
+        envelope = spool.read_envelope(descriptor, **how)
+    assert len(envelope.recipients) == len(envelope.todo) + len(envelope.done)
+    assert len(envelope.attributes) <= len(envelope.raw)
+    return envelope
+
+
+def content(data: bytes) -> tuple[bytes, str | None]:
+    with opened(data) as descriptor:
+        envelope = spool.read_envelope(descriptor)
+        return b"".join(spool.read_content(descriptor, envelope)), envelope.damage
+
+
+def pointer(target: int) -> bytes:
+    return record(b"p", f"{target:15d}".encode())
+
+
+def test_an_ordinary_message() -> None:
+    data, offsets = queue_file(
+        b"amy@example.org",
+        [(b"R", b"x@example.net"), (b"D", b"y@example.net"), (b"/", b"gone@example.net")],
+        CONTENT,
+        arrival=1_780_000_000,
+        attributes={"client_name": "mx.example.org", "sasl_username": "amy=1"},
+        extracted=[(b"R", b"behind@example.net")],
+    )
+    envelope = read(data)
+    assert envelope.damage is None
+    assert envelope.sender == "amy@example.org"
+    assert envelope.arrival_time == 1_780_000_000
+    assert envelope.message_size == len(CONTENT)
+    assert [one[1] for one in envelope.todo] == ["x@example.net", "behind@example.net"]
+    assert envelope.done == [(offsets[1], "y@example.net", "y@example.net")]
+    assert [(one.address, one.done) for one in envelope.recipients] == [
+        ("x@example.net", False),
+        ("y@example.net", True),
+        ("behind@example.net", False),
+    ]
+    assert envelope.attributes["client_name"] == "mx.example.org"
+    assert envelope.attributes["sasl_username"] == "amy=1"
+    assert data[offsets[0]] == ord("R")
+    assert content(data) == (b"Subject: hi\n\na long line\n", None)
+
+
+def test_less_is_read_where_less_is_asked_for() -> None:
+    data, _ = queue_file(b"amy@example.org", [(b"R", b"x@example.net")], attributes={"helo_name": "h"})
+    short = read(data, recipients=False, attributes=False)
+    assert (short.sender, short.todo, short.attributes) == (
+        "amy@example.org",
+        [],
+        {},
+    )
+    middle = read(data, recipients=False)
+    assert (middle.attributes["helo_name"], middle.todo) == ("h", [])
+    assert read(data, attributes=False).todo == read(data).todo
+
+
+def test_the_original_address_belongs_to_the_next_recipient_alone() -> None:
+    head = record(b"S", b"s@x.test")
+    rest = record(b"O", b"list@x.test") + record(b"R", b"a@x.test") + record(b"R", b"b@x.test")
+    envelope = read(head + rest + record(b"M") + CONTENT + record(b"X") + record(b"E"))
+    assert [one[2] for one in envelope.todo] == ["list@x.test", None]
+
+
+def test_a_maildrop_file_has_neither_size_nor_time() -> None:
+    data = record(b"S", b"amy") + record(b"A", b"rewrite_context=local") + record(b"M") + CONTENT
+    data += record(b"X") + record(b"R", b"x@example.net") + record(b"E")
+    envelope = read(data)
+    assert envelope.damage is None
+    assert (envelope.sender, envelope.message_size, envelope.arrival_time) == ("amy", None, None)
+    assert [one[1] for one in envelope.todo] == ["x@example.net"]
+    assert content(data)[0] == b"Subject: hi\n\na long line\n"
+
+
+def test_what_milters_edited_is_found_by_its_pointers() -> None:
+    """The sender replaced, a recipient added, a header line replaced: all in a heap behind the end."""
+    blank = size_record(0, 0, 0)
+    time_record = record(b"T", b"1780000000 1")
+    recipients = record(b"R", b"x@example.net")
+    body = pointer(0) + record(b"N", b"") + record(b"N", b"Hello.")
+    at = len(blank) + len(time_record)
+    behind_sender = at + len(pointer(0))
+    behind_recipients = behind_sender + len(recipients) + len(pointer(0))
+    offset = behind_recipients + len(record(b"M"))
+    end = offset + len(body) + len(record(b"X") + record(b"E"))
+    new_sender = record(b"S", b"new@example.org") + pointer(behind_sender)
+    added = record(b"O", b"added@example.net") + record(b"R", b"added@example.net")
+    added += pointer(behind_recipients)
+    header = record(b"N", b"Subject: replaced") + record(b"w", b"0  ") + pointer(offset + len(pointer(0)))
+    first, second = end + len(new_sender), end + len(new_sender) + len(added)
+    data = b"".join(
+        (
+            size_record(len(body), offset, 2),
+            time_record,
+            pointer(end),
+            recipients,
+            pointer(first),
+            record(b"M"),
+            pointer(second),
+            body[len(pointer(0)) :],
+            record(b"X"),
+            record(b"E"),
+            new_sender,
+            added,
+            header,
+        )
+    )
+    envelope = read(data)
+    assert envelope.damage is None
+    assert envelope.sender == "new@example.org"
+    assert [one[1] for one in envelope.todo] == ["x@example.net", "added@example.net"]
+    assert content(data) == (b"Subject: replaced\n\nHello.\n", None)
+
+
+@pytest.mark.parametrize("recipients", [100, 1000, 30_000])
+def test_many_recipients_go_over_the_first_read(recipients: int) -> None:
+    wanted = [f"r{number}@example.net" for number in range(recipients)]
+    data, offsets = queue_file(b"s@x.test", [(b"R", one.encode()) for one in wanted], CONTENT * 3000)
+    envelope = read(data)
+    assert envelope.damage is None
+    assert [one[1] for one in envelope.todo] == wanted
+    assert [one[0] for one in envelope.todo] == offsets
+    assert content(data)[0].count(b"a long line\n") == 3000
+
+
+@pytest.mark.parametrize(
+    ("data", "damage"),
+    [
+        (b"", "the end of the file is missing"),
+        (b"C", "a record is cut off"),
+        (record(b"C", b"rubbish") + record(b"S") + record(b"E"), "its size record makes no sense"),
+        (record(b"C", b" " * 94 + b"1") + record(b"S") + record(b"E"), "its size record makes no sense"),
+        (record(b"C", b"-1 5 1") + record(b"S") + record(b"E"), "its size record makes no sense"),
+        (record(b"C", b"") + record(b"S") + record(b"E"), "its size record makes no sense"),
+        (record(b"S", b"a") + record(b"S", b"b") + record(b"E"), "it has two senders"),
+        (record(b"T", b"1") + record(b"E"), "it has no sender"),
+        (record(b"S", b"a"), "the end of the file is missing"),
+        (record(b"S", b"a") + record(b"\x01") + record(b"E"), "it has a record of unknown type 1"),
+        (record(b"S", b"a") + b"R\xff\xff\xff\xff\xff\x01", "a record is cut off"),
+        (record(b"S", b"a") + pointer(10**6), "the end of the file is missing"),
+        (record(b"S", b"a") + record(b"p", b"-5"), "a pointer leads astray"),
+        (record(b"S", b"a") + pointer(3), "a pointer leads astray"),
+    ],
+)
+def test_damage_is_named(data: bytes, damage: str) -> None:
+    assert read(data).damage == damage
+
+
+def test_an_endless_circle_and_a_bomb_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They end at limits on what is walked through; lower ones here, as only that they hold matters."""
+    monkeypatch.setattr(spool._Records.__init__, "__defaults__", (1 << 20,))
+    monkeypatch.setattr(spool, "RECIPIENT_LIMIT", 5000)
+    circle = record(b"S", b"a") + record(b"A", b"b=c") * 1000 + pointer(3)
+    bomb = record(b"S", b"a") + record(b"M") + CONTENT * 10 + pointer(5)
+    recipients = record(b"S", b"a") + record(b"R", b"b") * 5010 + record(b"E")
+    many = record(b"S", b"a") + record(b"A", b"") * (1 << 20)
+    for data in (circle, bomb, recipients, many):
+        assert read(data).damage is not None
+    assert content(bomb)[1] is not None
+
+
+REAL = queue_file(
+    b"amy@example.org",
+    [(b"R", b"x@example.net"), (b"D", b'"b b"@example.net'), (b"R", b"z@example.net")],
+    CONTENT * 20,
+    attributes={"client_name": "mx.example.org", "client_address": "192.0.2.1"},
+    extracted=[(b"R", b"behind@example.net")],
+)[0]
+
+
+@given(st.binary(max_size=2000))
+@example(b"p\x0f" + b"1" * 15)
+@example(b"M\x00" * 500)
+def test_any_bytes(data: bytes) -> None:
+    read(data)
+    content(data)
+
+
+@given(st.lists(st.tuples(st.sampled_from(list(b"CTSORDAMXEpwLN>/W")), st.binary(max_size=20)), max_size=40))
+def test_any_records(records: list[tuple[int, bytes]]) -> None:
+    data = b"".join(record(bytes((kind,)), value) for kind, value in records)
+    read(data)
+    content(data)
+
+
+@given(
+    st.lists(st.sampled_from([record(b"O", b"o"), record(b"R", b"r"), pointer(0), pointer(2)]), max_size=9)
+)
+@example([record(b"R", b"r"), record(b"O", b"o"), pointer(2)])
+def test_a_recipient_that_is_met_twice(records: list[bytes]) -> None:
+    read(record(b"S") + b"".join(records))
+
+
+@given(st.integers(0, len(REAL) - 1))
+def test_a_truncated_file_is_reported(size: int) -> None:
+    assert read(REAL[:size]).damage is not None
+
+
+@given(st.integers(0, len(REAL) - 1), st.integers(1, 255))
+def test_flipped_bits_are_survived(at: int, bits: int) -> None:
+    data = REAL[:at] + bytes((REAL[at] ^ bits,)) + REAL[at + 1 :]
+    envelope = read(data)
+    content(data)
+    if envelope.damage is None and envelope.sender is not None:
+        assert len(envelope.todo) + len(envelope.done) <= 5
+
+
+@pytest.mark.parametrize(
+    ("raw", "text"),
+    [
+        (b"amy@example.org", "amy@example.org"),
+        (b"", ""),
+        (b"amy", "amy"),
+        (b"b b@example.org", '"b b"@example.org'),
+        (b"a.b.@example.org", '"a.b."@example.org'),
+        (b"a..b@example.org", '"a..b"@example.org'),
+        (b".a@example.org", '".a"@example.org'),
+        (b'say "hi"\\@example.org', r'"say \"hi\"\\"@example.org'),
+        (b"a@b@example.org", '"a@b"@example.org'),
+        (b"@example.org", '""@example.org'),
+        (b"@relay.test:amy@example.org", "@relay.test:amy@example.org"),
+        (b"\x1b[31m@example.org", '"?[31m"@example.org'),
+        (b"a\x00b@example.org", "a"),
+        ("grüße@example.org".encode(), "grüße@example.org"),
+        ("я@пример.рф".encode(), "я@пример.рф"),
+        (b"\xff@example.org", "?@example.org"),
+        (b"a@[192.0.2.1]", "a@[192.0.2.1]"),
+    ],
+)
+def test_addresses_are_printed_as_postqueue_does(raw: bytes, text: str) -> None:
+    assert external(raw) == text
+
+
+def test_without_smtputf8_only_ascii_is_printed() -> None:
+    assert external("grüße@example.org".encode(), utf8=False) == "gr????e@example.org"
+
+
+@given(st.binary(max_size=60))
+def test_an_address_has_nothing_unprintable(raw: bytes) -> None:
+    for utf8 in (True, False):
+        shown = external(raw, utf8=utf8)
+        assert not any(ord(c) < 32 or ord(c) == 127 for c in shown)
+        assert utf8 or shown.isascii()
+
+
+@pytest.mark.parametrize(
+    ("queue_id", "depth", "folders"),
+    [
+        ("AFEC5228A0C", 1, "A/"),
+        ("AFEC5228A0C", 3, "A/F/E/"),
+        ("ab", 3, "a/b/_/"),
+        ("4B7Z2K5NHbz8gQ", 1, "B/"),
+    ],
+)
+def test_hashed_folders(queue_id: str, depth: int, folders: str) -> None:
+    assert hashed_folders(queue_id, depth) == folders
+
+
+@pytest.mark.parametrize("good", ["AFEC5228A0C", "012345", "4B7Z2K5NHbz8gQ", "3SvTZ21KFMz1Xcd"])
+def test_queue_ids(good: str) -> None:
+    assert spool.is_queue_id(good)
+
+
+@pytest.mark.parametrize(
+    "bad", ["", "ABC", "afec5228a0c", "AFEC5228A0C\n", "../active/A", "4B7Z2K5NHbz", "-f"]
+)
+def test_what_is_no_queue_id(bad: str) -> None:
+    assert not spool.is_queue_id(bad)
+
+
+def test_the_last_entry_of_a_defer_log_counts() -> None:
+    log = log_entry("x@a.test", 100, "4.4.1", "first") + log_entry("y@a.test", 200, "4.7.1", "other")
+    log += log_entry("x@a.test", 100, "4.2.2", "last = one")
+    assert parse_defer_log(log.encode()) == (
+        {100: ("last = one", "4.2.2"), 200: ("other", "4.7.1")},
+        {},
+    )
+
+
+def test_old_and_strange_entries_of_a_defer_log() -> None:
+    old = b"\n<x@a.test>: it was so = in 2003\n\n"
+    without_offset = b"\nrecipient=y@a.test\nstatus=4.0.0\nreason=why\n\n"
+    empty = b"\nrecipient=z@a.test\noffset=5\nstatus=\naction=delayed\nreason=\n\n"
+    strange = b"\nrecipient=\xff\noffset=-1\nreason=\x1b[0m\n\nrubbish\n\n=\n\n"
+    unfinished = b"\nrecipient=q@a.test\noffset=7\nreason=half a sent"
+    by_offset, by_address = parse_defer_log(old + without_offset + empty + strange + unfinished)
+    assert by_offset == {5: ("(description unavailable)", None)}
+    assert by_address == {
+        "x@a.test": ("it was so = in 2003", None),
+        "y@a.test": ("why", "4.0.0"),
+        "?": ("?[0m", None),
+    }
+
+
+@given(st.binary(max_size=500))
+def test_any_defer_log(data: bytes) -> None:
+    parse_defer_log(data)
+    parse_defer_log(log_entry("x@a.test", 100, "4.4.1", "why").encode() + data)
+
+
+ENTRY = st.builds(
+    log_entry,
+    st.from_regex(r"[a-z]{1,5}@[a-z]{1,5}\.test", fullmatch=True),
+    st.integers(1, 10**6),
+    st.sampled_from(["4.4.1", "4.7.1", ""]),
+    st.text(st.characters(exclude_characters="\n\x00", exclude_categories=["Cs"]), max_size=30),
+)
+
+
+@given(st.lists(ENTRY, max_size=5))
+def test_the_quick_and_the_patient_reading_of_a_defer_log_agree(entries: list[str]) -> None:
+    data = "".join(entries).encode()
+    # An entry of another form in front of it makes the whole log be read the patient way.
+    patient, _ = parse_defer_log(b"\nrecipient=other@x.test\nreason=r\n\n" + data)
+    assert parse_defer_log(data)[0] == patient
+
+
+def test_the_walk_finds_both_forms_and_passes_over_what_is_no_queue_file(tmp_path: Path) -> None:
+    deferred = tmp_path / "deferred"
+    for name in ("A/AFEC5228A0C", "AFEC5228A0D", "B/C/4B7Z2K5NHbz8gQ", "A/123.456", "A/.hidden", "F/x"):
+        (deferred / name).parent.mkdir(parents=True, exist_ok=True)
+        (deferred / name).write_bytes(b"")
+    (deferred / "A" / "BCDEF12345").symlink_to("/etc/passwd")
+    os.mkfifo(deferred / "A" / "BCDEF12346")
+    (tmp_path / "hold").write_text("not a folder")
+    found = sorted(spool.walk(str(tmp_path)))
+    assert [queue_id for _, queue_id, _ in found] == ["4B7Z2K5NHbz8gQ", "AFEC5228A0C", "AFEC5228A0D"]
+    assert all(Path(path).name == queue_id for _, queue_id, path in found)
+    assert spool.count(str(tmp_path)) == len(found) + 2, "links and pipes have names too"
+    parts = [sorted(spool.walk(str(tmp_path), share=(k, 3))) for k in range(3)]
+    assert sorted(part for some in parts for part in some) == found
+
+
+def test_folders_within_each_other_without_end(tmp_path: Path) -> None:
+    deep = tmp_path / "deferred" / "/".join("A" * 100)
+    deep.mkdir(parents=True)
+    (deep / "AFEC5228A0C").write_bytes(b"")
+    assert list(spool.walk(str(tmp_path))) == []
+    assert spool.count(str(tmp_path)) == 0
+
+
+def test_neither_a_link_nor_a_pipe_is_opened(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("/etc/passwd")
+    with pytest.raises(OSError, match="symbolic"):
+        spool.open_file(str(tmp_path / "link"))
+    os.mkfifo(tmp_path / "pipe")
+    os.close(spool.open_file(str(tmp_path / "pipe")))  # it does not wait for a writer
