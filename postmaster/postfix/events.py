@@ -439,7 +439,7 @@ _match_screen = re.compile(
     re.ASCII,
 ).fullmatch
 
-_LEVELS = ("warning", "error", "fatal", "panic")
+_LEVELS = ("warning: ", "error: ", "fatal: ", "panic: ")
 _TROUBLES = (
     "host ",
     "lost connection with ",
@@ -472,7 +472,7 @@ def parse(program: str, text: str) -> Event:
     """The event in a line of a Postfix program's (`smtpd`, `qmgr`, …); `text` is what follows `[PID]: `."""
     if len(text) > LINE_LIMIT:
         text = text[:LINE_LIMIT]
-    found = _match_id(text)
+    found = None if text.startswith(_LEVELS) else _match_id(text)
     event = _of_message(program, found[2], text[found.end() :]) if found else None
     return event or _of_daemon(program, text) or Unknown(text)
 
@@ -516,8 +516,8 @@ def _of_message(program: str, queue_id: str | None, rest: str) -> Event | None:
 
 def _of_daemon(program: str, text: str) -> Event | None:
     """Lines of a session or of the daemon itself."""
-    level, colon, rest = text.partition(": ")
-    if colon and level in _LEVELS:
+    if text.startswith(_LEVELS):
+        level, _, rest = text.partition(": ")
         if level == "warning" and (found := _match_auth(rest)):
             name, address, port, mechanism, said = found.groups()
             reason, named, username = said.rpartition(", sasl_username=")
@@ -600,33 +600,36 @@ def peer(text: str) -> tuple[str, str] | None:
     return (found[1], found[2]) if found else None
 
 
-@lru_cache(maxsize=4096)
 def reason(text: str) -> str:
     """A reason with what differs from message to message taken out, so that the same reasons are equal.
 
     Addresses, numbers longer than a reply code, queue IDs and the name of the host that spoke go.
     """
-    text = text[:400]
+    return _reason(_BRACKETED.sub("<…>", text[:400]))
+
+
+@lru_cache(maxsize=4096)
+def _reason(text: str) -> str:
     said = _match_said(text)
     if said is not None:
         text = said[1]
     text = _in_reply.sub("", text)
-    for pattern, instead in _VARYING:
-        text = pattern.sub(instead, text)
+    for pattern in _VARYING:
+        text = pattern.sub("…", text)
     return " ".join(text.split())[:160]
 
 
+_BRACKETED = re.compile(r"<[^<>]{0,320}>")
 _match_peer = re.compile(rf"{_PEER}(?:\n)?", re.ASCII).fullmatch
 _match_said = re.compile(
     r"(?:host \S+ (?:said|refused to talk to me): |delivery temporarily suspended: )(.*+)"
 ).fullmatch
 _in_reply = re.compile(r" \(in reply to [A-Z a-z]{1,40} command\)?$")
 _VARYING = (
-    (re.compile(r"<[^<>]{0,320}>"), "<…>"),
-    (re.compile(r"\S{1,255}\[[0-9A-Fa-f:.]{2,45}\](?::\d{1,5})?"), "…"),
-    (re.compile(r"\b\d{1,3}(?:\.\d{1,3}){3}\b"), "…"),
-    (re.compile(r"\b[^\s@<>()\[\]]{1,64}@[^\s@<>()\[\];,:]{1,255}"), "…"),
-    (re.compile(r"\b(?=\w{0,40}\d)[0-9A-Za-z_-]{10,}\b|\b\d{4,}\b"), "…"),
+    re.compile(r"\S{1,255}\[[0-9A-Fa-f:.]{2,45}\](?::\d{1,5})?"),
+    re.compile(r"\b\d{1,3}(?:\.\d{1,3}){3}\b"),
+    re.compile(r"\b[^\s@<>()\[\]]{1,64}@[^\s@<>()\[\];,:]{1,255}"),
+    re.compile(r"\b(?=\w{0,40}\d)[0-9A-Za-z_-]{10,}\b|\b\d{4,}\b"),
 )
 
 

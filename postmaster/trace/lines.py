@@ -18,12 +18,13 @@ from postmaster.postfix import events as postfix
 from postmaster.trace.times import STAMP, Clock
 
 #: Postfix's programs that log; a tag that ends otherwise is another program's.
-PROGRAMS = frozenset(  # noqa: SIM905
-    "anvil bounce cleanup defer discard dnsblog error fingerd flush lmtp local master nqmgr oqmgr pickup pipe"
-    " postalias postcat postconf postdrop postfix-script postfix postkick postlock postlog postlogd postmap"
-    " postmulti postqueue postscreen postsuper posttls-finger proxymap qmgr qmqpd retry scache sendmail showq"
-    " smtp smtpd spawn tlsmgr tlsproxy trace trivial-rewrite verify virtual".split()
-)
+_NAMES = """
+anvil bounce cleanup defer discard dnsblog error fingerd flush lmtp local master nqmgr oqmgr pickup pipe
+postalias postcat postconf postdrop postfix-script postfix postkick postlock postlog postlogd postmap
+postmulti postqueue postscreen postsuper posttls-finger proxymap qmgr qmqpd retry scache sendmail showq
+smtp smtpd spawn tlsmgr tlsproxy trace trivial-rewrite verify virtual
+"""
+PROGRAMS = frozenset(_NAMES.split())
 
 
 @dataclass(frozen=True, slots=True)

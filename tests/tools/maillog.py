@@ -146,8 +146,9 @@ class Traffic:
         return self._local(now)
 
     def _peer(self) -> tuple[str, str]:
-        address = f"198.51.{self.random.randrange(100)}.{self.random.randrange(1, 255)}"
-        host = self.random.choice(OUTSIDE)
+        """A host of few addresses, as senders have."""
+        number = self.random.randrange(len(OUTSIDE))
+        address, host = f"198.51.{number % 100}.{number // 100 + self.random.randrange(8)}", OUTSIDE[number]
         return (f"mx.{host}[{address}]" if self.random.random() < 0.8 else f"unknown[{address}]"), host
 
     def _inbound(self, now: float, recipient: str) -> list[tuple[float, str, str]]:
@@ -223,7 +224,7 @@ class Traffic:
         self, lines: list[tuple[float, str, str]], began: float, at: float, queue_id: str, sender: str, size: int,
         recipient: str, host: str, pid: int,
     ) -> float:  # fmt: skip
-        smtp, mx = f"postfix/smtp[{pid + 3}]", f"mx.{host}[192.0.2.{self.random.randrange(1, 255)}]"
+        smtp, mx = f"postfix/smtp[{pid + 3}]", f"mx{self.random.randrange(2)}.{host}[192.0.2.{len(host)}]"
         tries = self.random.choices([0, 1, 3], [0.88, 0.08, 0.04])[0]
         for number in range(tries):
             why = self.random.choice(
