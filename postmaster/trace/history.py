@@ -245,10 +245,8 @@ def _of_delivery(story: Story, line: Line, event: postfix.Delivery) -> Outcome:
 
 def _mails(story: Story, session: str) -> Iterable[dovecot.Mail]:
     for line in story.beside:
-        if isinstance(line.event, dovecot.Mail):
-            own = line.event.origin.session
-            if own is not None and session in (own, own.partition(":")[0]):
-                yield line.event
+        if isinstance(line.event, dovecot.Mail) and line.event.origin.session == session:
+            yield line.event
 
 
 def _add_live(found: dict[str, Outcome], entry: Mapping[str, Any], queue_id: str) -> None:
@@ -313,9 +311,19 @@ def _step(line: Line) -> Step | None:
     return Step(line.time, kind, queue_id, text, recipient)
 
 
+_POLICY_KINDS = {
+    "reject": "rejected",
+    "milter-reject": "rejected",
+    "proxy-reject": "rejected",
+    "hold": "held",
+    "discard": "discarded",
+    "filter": "filtered",
+    "redirect": "redirected",
+}
+
+
 def _policy_kind(action: str) -> str:
-    return {"reject": "rejected", "milter-reject": "rejected", "proxy-reject": "rejected", "hold": "held",
-            "discard": "discarded", "filter": "filtered", "redirect": "redirected"}.get(action, "warned")  # fmt: skip
+    return _POLICY_KINDS.get(action, "warned")
 
 
 def _policy_text(event: postfix.Policy) -> str:

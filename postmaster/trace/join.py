@@ -51,8 +51,7 @@ class Story:
         found = [line for life in self.lives for line in life.lines] + self.beside
         if self.refusal is not None:
             found.append(self.refusal)
-        unique = {(line.time, line.raw): line for line in found}
-        return sorted(unique.values(), key=lambda line: line.time)
+        return sorted({line.place: line for line in found}.values(), key=lambda line: line.order)
 
     @property
     def begin(self) -> float:
@@ -74,30 +73,31 @@ def stories(logs: Logs, query: Query) -> Stories:
     is_cut = len(keys) > MOST
     if is_cut:
         keys = set(sorted(keys)[-MOST:])
-    lines: dict[tuple[str, float], Line] = {}
+    lines: dict[tuple[int, int, int], Line] = {}
     known: set[Key] = set()
     asked: set[tuple[str, float]] = set()
-    beside: dict[tuple[str, float], Line] = {}
+    beside: dict[tuple[int, int, int], Line] = {}
     for _ in range(ROUNDS):
         new = keys - known
         if not new:
             break
         known |= new
         for line in search.gather(logs, new):
-            lines.setdefault((line.raw, line.time), line)
-        ordered = sorted(lines.values(), key=lambda line: line.time)
+            lines.setdefault(line.place, line)
+        ordered = sorted(lines.values(), key=lambda line: line.order)
         lives = _chosen(ordered, list(beside.values()), query)
+        keys |= {(life.instance, life.queue_id) for life in lives}
         keys |= {key for life in lives for line in life.lines for key in _linked(line)}
         for _step in range(2):  # Dovecot's lines are found first, what they lead to then
             tokens = {one for life in lives for one in _tokens(life, beside.values())} - asked
             asked |= tokens
             texts = [(token.encode("utf-8", "surrogateescape"), at) for token, at in tokens]
             for line in search.near(logs, texts):
-                beside.setdefault((line.raw, line.time), line)
+                beside.setdefault(line.place, line)
         keys |= _come_back(lives, list(beside.values()))
     else:
         is_cut = True
-    ordered = sorted(lines.values(), key=lambda line: line.time)
+    ordered = sorted(lines.values(), key=lambda line: line.order)
     return Stories(_stories(ordered, list(beside.values()), refusals, query), logs.begin(), is_cut)
 
 
@@ -129,11 +129,11 @@ def _linked(line: Line) -> list[Key]:
 
 _forwarded = re.compile(r"forwarded as ([0-9A-Za-z]{5,32})").match
 _queued_as = re.compile(r"queued as ([0-9A-Za-z]{5,32})").search
-_session = re.compile(r"<[^<>\n]*> ([0-9A-Za-z+/]{8,60}) Saved").search
+_session = re.compile(r"<[^<>\n]*> ([0-9A-Za-z+/:]{8,80}) Saved").search
 
 
 def session_of(event: postfix.Delivery) -> str | None:
-    """Dovecot's LMTP session in a delivery's text (2.3 may add a number for each recipient)."""
+    """Dovecot's LMTP session in a delivery's text; further recipients have `:R2` and so on after it."""
     found = _session(event.text or "")
     return found[1] if found else None
 
@@ -168,7 +168,7 @@ def _redirects(life: Life, beside: Iterable[Line]) -> list[tuple[Line, dovecot.M
         if isinstance(line.event, dovecot.Mail)
         and line.event.action == "forwarded"
         and len(line.event.message_id) > 2
-        and _is_of(line.event.origin.session, sessions)
+        and line.event.origin.session in sessions
         and line.event.message_id in life.message_ids
     ]
 
@@ -306,30 +306,33 @@ def _session_lines(life: Life, beside: Iterable[Line]) -> list[Line]:
                     for one in beside
                     if isinstance(one.event, postfix.Tls)
                     and one.event.direction == "to"
-                    and one.pid == line.pid
-                    and begin <= one.time <= line.time
+                    and (one.pid, one.program, one.host) == (line.pid, line.program, line.host)
+                    and begin <= one.time
+                    and one.order < line.order
                     and name == (one.event.name, one.event.address)
                 ][-1:]
     return found
 
 
 def _session_around(line: Line, same: list[Line]) -> list[Line]:
-    """From the last connect before a message began to the next disconnect, by one process."""
-    before = [one for one in same if one.time <= line.time and one.raw != line.raw]
-    begins = [at for at, one in enumerate(before) if isinstance(one.event, postfix.Connect)]
-    if not begins:
-        return []
-    found = before[begins[-1] :]
-    for one in same:
-        if one.time < line.time or one in found:
+    """From the last connect of its client before a message began to the next disconnect, by one process."""
+    assert isinstance(line.event, postfix.Client)
+    client, found, is_open = (line.event.name, line.event.address), list[Line](), False
+    for one in sorted(same, key=lambda each: each.order):
+        event = one.event
+        if not isinstance(event, postfix.Connect | postfix.Disconnect | postfix.Tls | postfix.Lost):
             continue
-        if isinstance(one.event, postfix.Connect):
-            break
-        found.append(one)
-        if isinstance(one.event, postfix.Disconnect):
-            break
-    keep = (postfix.Connect, postfix.Disconnect, postfix.Tls, postfix.Lost)
-    return [one for one in found if isinstance(one.event, keep)]
+        if isinstance(event, postfix.Connect):
+            if one.order > line.order:
+                break
+            found, is_open = [], True
+        if is_open and (event.name, event.address) == client:
+            found.append(one)
+        if isinstance(event, postfix.Disconnect):
+            if one.order > line.order:
+                break
+            found, is_open = [], False
+    return found
 
 
 def _dovecot_lines(story: Story, beside: Iterable[Line]) -> list[Line]:
@@ -340,7 +343,7 @@ def _dovecot_lines(story: Story, beside: Iterable[Line]) -> list[Line]:
         line
         for line in beside
         if isinstance(line.event, dovecot.Mail)
-        and _is_of(line.event.origin.session, sessions)
+        and line.event.origin.session in sessions
         and (line.event.message_id in ids or not line.event.message_id)
     ]
 
@@ -351,8 +354,3 @@ def _sessions(life: Life) -> set[str]:
         for line in life.lines
         if isinstance(line.event, postfix.Delivery) and (session := session_of(line.event)) is not None
     }
-
-
-def _is_of(session: str | None, sessions: set[str]) -> bool:
-    """Whether a session is one of them; Dovecot may number the transactions of one: `SESSION:2`."""
-    return session is not None and (session in sessions or session.partition(":")[0] in sessions)

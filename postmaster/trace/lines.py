@@ -29,7 +29,10 @@ PROGRAMS = frozenset(_NAMES.split())
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """`instance` is the first part of the tag; `event` Postfix's or Dovecot's; `raw` the line as it was."""
+    """`instance` is the first part of the tag; `event` Postfix's or Dovecot's; `raw` the line as it was.
+
+    `place` is where it stands: number of the log, of its file, byte. With the time it gives the order.
+    """
 
     time: float
     host: str
@@ -38,6 +41,11 @@ class Line:
     pid: str
     event: postfix.Event | dovecot.Event
     raw: str
+    place: tuple[int, int, int] = (0, 0, 0)
+
+    @property
+    def order(self) -> tuple[float, tuple[int, int, int]]:
+        return self.time, self.place
 
 
 _match_syslog = re.compile(rf"({STAMP}) (\S++) ([^\s\[:]++)(?:\[(\d{{1,10}})\])?: ", re.ASCII).match

@@ -13,7 +13,7 @@ import ipaddress
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import IO
@@ -24,7 +24,7 @@ from postmaster.trace import parallel
 from postmaster.trace.filter import Filter, matcher
 from postmaster.trace.lines import Line, parse
 from postmaster.trace.lives import Life
-from postmaster.trace.sources import STDIN, Notes, Period, Source, blocks, split, within
+from postmaster.trace.sources import STDIN, Notes, Period, Source, blocks, placed_blocks, split, within
 from postmaster.trace.times import Clock
 
 WORTH = 16 << 20  # bytes of text from which a second process pays
@@ -129,6 +129,10 @@ _files: list[IO[bytes]] = []
 Key = tuple[str, str]  # instance, queue ID
 
 
+#: Gives the lines that it finds in a block, each with its beginning there.
+Look = Callable[[bytes, Clock], list[tuple[int, Line]]]
+
+
 class Logs:
     """Some logs within a period, to be searched several times. Standard input is kept, as it comes once."""
 
@@ -150,27 +154,33 @@ class Logs:
                     break
         return min(first, default=None)
 
-    def each(self, look: Callable[[bytes, Clock], list[Line]], near: Period | None = None) -> list[Line]:
+    def each(self, look: Look, near: Period | None = None) -> list[Line]:
         """What `look` finds in all blocks, in the order of time; in one period only with `near`."""
         found: list[Line] = []
         period = self._period if near is None else _both(self._period, near)
-        for log in self._logs:
+        for number, log in enumerate(self._logs):
             chosen = log if near is None else within(log, period)
             weight = sum(source.weight for source in chosen)
             parts = min(2, os.cpu_count() or 1) if weight >= WORTH else 1
+            names = {source.name: at for at, source in enumerate(log)}
 
-            def part(sources: list[Source]) -> tuple[list[Line], list[str]]:
+            def part(
+                sources: list[Source], number: int = number, names: dict[str, int] = names
+            ) -> tuple[list[Line], list[str]]:
                 lines, own = list[Line](), Notes()
                 for source in sources:
-                    clock = Clock(source.reference)
-                    for block in blocks(source, period, own):
-                        lines += look(block, clock)
+                    clock, file = Clock(source.reference), names[source.name]
+                    for at, block in placed_blocks(source, period, own):
+                        lines += [
+                            replace(line, place=(number, file, at + begin))
+                            for begin, line in look(block, clock)
+                        ]
                 return lines, own.problems
 
             for lines, problems in parallel.each(part, split(chosen, parts)):
                 found += lines
                 self._notes.problems += [one for one in problems if one not in self._notes.problems]
-        found.sort(key=lambda line: line.time)
+        found.sort(key=lambda line: line.order)
         return found
 
 
@@ -194,17 +204,14 @@ def seeds(logs: Logs, query: Query) -> tuple[set[Key], list[Line]]:
     return keys, refusals
 
 
-def _lines_with(block: bytes, needle: bytes, clock: Clock) -> list[Line]:
+def _lines_with(block: bytes, needle: bytes, clock: Clock) -> list[tuple[int, Line]]:
     """The parsed lines of a block that contain a text, whatever its case."""
-    folded, found, at = block.lower(), list[Line](), 0
+    folded, begins, at = block.lower(), list[int](), 0
     while (at := folded.find(needle, at)) >= 0:
-        begin, end = block.rfind(b"\n", 0, at) + 1, block.find(b"\n", at)
-        end = len(block) if end < 0 else end
-        line = parse(block[begin:end].decode("utf-8", "surrogateescape"), clock)
-        if line is not None:
-            found.append(line)
-        at = end
-    return found
+        begins.append(block.rfind(b"\n", 0, at) + 1)
+        end = block.find(b"\n", at)
+        at = len(block) if end < 0 else end
+    return _lines_at(block, begins, clock)
 
 
 _find_ids = re.compile(rb"\]: ([0-9A-Za-z]{5,32}): ").findall
@@ -220,7 +227,7 @@ def gather(logs: Logs, keys: Iterable[Key], since: float | None = None) -> list[
     return logs.each(lambda block, clock: _lines_of(block, wanted, clock), Period(since))
 
 
-def _lines_of(block: bytes, wanted: set[bytes], clock: Clock) -> list[Line]:
+def _lines_of(block: bytes, wanted: set[bytes], clock: Clock) -> list[tuple[int, Line]]:
     begins: set[int] = set()
     for begin, end in _chunks(block):
         for queue_id in wanted.intersection(_find_ids(block, begin, end)):
@@ -235,11 +242,8 @@ def _lines_of(block: bytes, wanted: set[bytes], clock: Clock) -> list[Line]:
             linked = _match_link(block, at)
             if linked is not None and linked[0] in wanted:
                 begins.add(block.rfind(b"\n", 0, at) + 1)
-    return [
-        line
-        for begin in sorted(begins)
-        if (line := _line_at(block, begin, clock)) is not None and isinstance(line.event, postfix.Event)
-    ]
+    found = _lines_at(block, sorted(begins), clock)
+    return [(begin, line) for begin, line in found if isinstance(line.event, postfix.Event)]
 
 
 def _chunks(block: bytes) -> Iterator[tuple[int, int]]:
@@ -251,9 +255,14 @@ def _chunks(block: bytes) -> Iterator[tuple[int, int]]:
         begin = end
 
 
-def _line_at(block: bytes, begin: int, clock: Clock) -> Line | None:
-    end = block.find(b"\n", begin)
-    return parse(block[begin : len(block) if end < 0 else end].decode("utf-8", "surrogateescape"), clock)
+def _lines_at(block: bytes, begins: Iterable[int], clock: Clock) -> list[tuple[int, Line]]:
+    found = []
+    for begin in begins:
+        end = block.find(b"\n", begin)
+        raw = block[begin : len(block) if end < 0 else end].decode("utf-8", "surrogateescape")
+        if (line := parse(raw, clock)) is not None:
+            found.append((begin, line))
+    return found
 
 
 def near(logs: Logs, tokens: Iterable[tuple[bytes, float]]) -> list[Line]:
@@ -266,22 +275,22 @@ def near(logs: Logs, tokens: Iterable[tuple[bytes, float]]) -> list[Line]:
             windows[-1] = (last[0], max(last[1], end), last[2] | {token})
         else:
             windows.append((begin, end, {token}))
-    found: dict[tuple[str, float], Line] = {}
+    found: dict[tuple[int, int, int], Line] = {}
     for begin, end, texts in windows:
         look = partial(_lines_with_any, frozenset(texts))
         for line in logs.each(look, Period(begin, end)):
-            found.setdefault((line.raw, line.time), line)
-    return sorted(found.values(), key=lambda line: line.time)
+            found.setdefault(line.place, line)
+    return sorted(found.values(), key=lambda line: line.order)
 
 
-def _lines_with_any(texts: frozenset[bytes], block: bytes, clock: Clock) -> list[Line]:
+def _lines_with_any(texts: frozenset[bytes], block: bytes, clock: Clock) -> list[tuple[int, Line]]:
     begins: set[int] = set()
     for text in texts:
         at = 0
         while (at := block.find(text, at)) >= 0:
             begins.add(block.rfind(b"\n", 0, at) + 1)
             at += len(text)
-    return [line for begin in sorted(begins) if (line := _line_at(block, begin, clock)) is not None]
+    return _lines_at(block, sorted(begins), clock)
 
 
 def _both(one: Period, other: Period) -> Period:

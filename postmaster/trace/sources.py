@@ -162,29 +162,39 @@ def within(log: Iterable[Source], period: Period) -> list[Source]:
 
 def blocks(source: Source, period: Period, notes: Notes) -> Iterator[bytes]:
     """The source's lines of the period, in blocks of whole lines of the usual form."""
+    for _, block in placed_blocks(source, period, notes):
+        yield block
+
+
+def placed_blocks(source: Source, period: Period, notes: Notes) -> Iterator[tuple[int, bytes]]:
+    """The same with the place of each block in the source's text, in bytes."""
     if source.is_plain:
-        yield from map(plain, whole_lines(_read_plain(source, notes)))
+        at = source.begin
+        for block in whole_lines(_read_plain(source, notes)):
+            yield at, plain(block)
+            at += len(block)
         return
-    clock, seen = Clock(source.reference), False
+    clock, at = Clock(source.reference), 0
     with closing(_read(source, period, notes)) as chunks:
-        for block in map(plain, whole_lines(chunks)):
-            part, is_over = clip(block, period, clock)
-            if part:
-                yield part
-            seen = seen or bool(part)
-            if is_over:
-                return
+        for block in whole_lines(chunks):
+            text = plain(block)
+            begin, end = clip(text, period, clock)
+            if begin < end:
+                yield at + begin, text[begin:end]
+            if end < len(text):
+                return  # no later block can have a line of the period
+            at += len(block)
 
 
-def clip(block: bytes, period: Period, clock: Clock) -> tuple[bytes, bool]:
-    """(the lines of a block that lie in the period, whether no later block can have one)."""
+def clip(block: bytes, period: Period, clock: Clock) -> tuple[int, int]:
+    """Where in a block the lines of a period begin and end."""
 
     def look(at: int, length: int) -> bytes:
         return block[at : at + length]
 
     begin = 0 if period.since is None else bisect(look, len(block), period.since, clock)
     end = len(block) if period.until is None else bisect(look, len(block), period.until, clock)
-    return (block if begin == 0 and end == len(block) else block[begin:end]), end < len(block)
+    return begin, end
 
 
 def bisect(look: Callable[[int, int], bytes], size: int, moment: float, clock: Clock) -> int:

@@ -1,4 +1,4 @@
-"""A log of a million lines, counted, against pflogsumm in the same run. Totals are compared before times are."""
+"""A log of a million lines, counted and searched, beside pflogsumm. Totals are compared before times."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from tests.tools.maillog import Traffic
 
 LINES, RUNS = 1_000_000, 3
 REPORT_LIMIT, MEMORY_LIMIT, PACKED_LIMIT = 0.25, 1.0, 1.0
+TRACE_LIMIT, GROWTH_LIMIT = 0.12, 1.1
 POLL = 0.02  # seconds between two looks at a process's memory
 
 
@@ -30,6 +31,7 @@ def figures() -> Iterator[Figure | LeftOut]:
         Traffic(LINES).write(log)
         with log.open("rb") as file, gzip.open(packed, "wb", compresslevel=6) as out:
             shutil.copyfileobj(file, out)
+        traced = [POSTMASTER, "trace", Traffic.traced, "-o", "json", "--log", str(log)]
         mine, other = [POSTMASTER, "log", "report", "--log", str(log), "-o", "json"], ["pflogsumm", str(log)]
         note = _totals(mine, other)
         counting = ["sh", "-c", f"zcat {packed} | wc -l"]
@@ -40,22 +42,37 @@ def figures() -> Iterator[Figure | LeftOut]:
                 "pflogsumm": process(other),
                 "packed": process(unpacking),
                 "zcat": process(counting),
+                "trace": process(traced),
             },
             RUNS,
         )
         yield compared(
             f"{LINES:,} lines counted", times["ours"], times["pflogsumm"], "pflogsumm", REPORT_LIMIT, note
         )
+        yield compared(
+            f"{_messages(traced)} messages traced",
+            times["trace"],
+            times["pflogsumm"],
+            "pflogsumm",
+            TRACE_LIMIT,
+        )
         floor = 2 * times["zcat"].least + times["ours"].least
         how = f"minima of {RUNS} alternating runs"
         yield Figure(
-            "the same, packed by gzip", times["packed"].least, floor, "2 × zcat | wc -l, and the plain log's time",
+            "the same, packed by gzip", times["packed"].least, floor, "2 × zcat | wc -l + the plain log",
             how, limit=PACKED_LIMIT,
         )  # fmt: skip
         how = f"largest sum of all processes' memory (PSS), looked at every {1000 * POLL:.0f} ms"
         yield Figure(
             "memory to count them", peak(mine), peak(other), "pflogsumm", how, unit="MiB", limit=MEMORY_LIMIT
         )
+        third = Path(name, "third.log")
+        Traffic(LINES // 3).write(third)
+        less = [*traced[:-1], str(third)]
+        yield Figure(
+            "memory to trace them", peak(traced), peak(less), "as many in a third of the lines", how,
+            unit="MiB", limit=GROWTH_LIMIT,
+        )  # fmt: skip
 
 
 def _totals(mine: Sequence[str], other: Sequence[str]) -> str:
@@ -70,6 +87,14 @@ def _totals(mine: Sequence[str], other: Sequence[str]) -> str:
         assert size is not None
         assert made[f"bytes_{key}"] >> 20 == int(size[1])
     return f"equal totals, {made['received']:,} messages"
+
+
+def _messages(traced: Sequence[str]) -> int:
+    """How many were found. Raises AssertionError when it is not what was written."""
+    found = json.loads(subprocess.run(traced, check=True, capture_output=True).stdout)
+    assert len(found) == Traffic(0).traced_messages
+    assert all(one["outcome"] == "sent" for one in found)
+    return len(found)
 
 
 def peak(arguments: Sequence[str]) -> float:

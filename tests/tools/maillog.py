@@ -110,6 +110,7 @@ class Traffic:
         elif "authentication failed" in text and name.endswith("smtpd"):
             totals.auth_failures += 1
 
+    _session_number: int = 0
     _sizes: dict[str, int] = field(default_factory=dict)
     _received: set[str] = field(default_factory=set)
 
@@ -126,6 +127,11 @@ class Traffic:
             micro, digit = divmod(micro, 52)
             tail = LONG[digit] + tail
         return f"{text}{tail}z{LONG[self._number % 52]}{LONG[self._number // 52 % 52]}{LONG[self._number // 2704 % 52]}"
+
+    def _pid(self) -> int:
+        """Of a session: its processes have this one and the four after it."""
+        self._session_number += 5
+        return 1000 + self._session_number % 4_000_000
 
     def _address(self) -> str:
         return f"u{self.random.randrange(60)}@{self.random.choice(DOMAINS)}"
@@ -153,7 +159,7 @@ class Traffic:
 
     def _inbound(self, now: float, recipient: str) -> list[tuple[float, str, str]]:
         peer, host = self._peer()
-        pid, queue_id, sender = self.random.randrange(1000, 32000), self._id(now), self._outsider()
+        pid, queue_id, sender = self._pid(), self._id(now), self._outsider()
         smtpd, at = f"postfix/smtpd[{pid}]", now
         message_id = f"<{self.random.getrandbits(64):x}@{host}>"
         size = int(self.random.lognormvariate(9.5, 1.2))
@@ -203,7 +209,7 @@ class Traffic:
     def _submission(self, now: float) -> list[tuple[float, str, str]]:
         login = self._address()
         address = f"203.0.{self.random.randrange(20)}.{self.random.randrange(1, 255)}"
-        peer, pid, queue_id = f"unknown[{address}]", self.random.randrange(1000, 32000), self._id(now)
+        peer, pid, queue_id = f"unknown[{address}]", self._pid(), self._id(now)
         smtpd, size = f"postfix/submission/smtpd[{pid}]", int(self.random.lognormvariate(9, 1.5))
         message_id = f"<{self.random.getrandbits(64):x}@{login.partition('@')[2]}>"
         recipient, host = self._outsider(), self.random.choice(OUTSIDE)
@@ -276,7 +282,7 @@ class Traffic:
     def _refused(self, now: float) -> list[tuple[float, str, str]]:
         peer, host = self._peer()
         smtpd, to = (
-            f"postfix/smtpd[{self.random.randrange(1000, 32000)}]",
+            f"postfix/smtpd[{self._pid()}]",
             f"x{self.random.randrange(9999)}@d1.example",
         )
         why = self.random.choice(
@@ -292,7 +298,7 @@ class Traffic:
 
     def _guess(self, now: float) -> list[tuple[float, str, str]]:
         peer = f"unknown[203.0.113.{self.random.randrange(1, 30)}]"
-        smtpd, login = f"postfix/submission/smtpd[{self.random.randrange(1000, 32000)}]", self._address()
+        smtpd, login = f"postfix/submission/smtpd[{self._pid()}]", self._address()
         return [
             (now, smtpd, f"connect from {peer}"),
             (
@@ -304,7 +310,7 @@ class Traffic:
         ]
 
     def _local(self, now: float) -> list[tuple[float, str, str]]:
-        pid, queue_id = self.random.randrange(1000, 32000), self._id(now)
+        pid, queue_id = self._pid(), self._id(now)
         message_id, size = f"<{self.random.getrandbits(64):x}@mail.example>", self.random.randrange(400, 4000)
         lines = [
             (now, f"postfix/pickup[{pid}]", f"{queue_id}: uid=0 from=<root@mail.example>"),

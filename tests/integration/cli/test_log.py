@@ -63,10 +63,13 @@ def test_filters_leave_what_fits(bare: Cli, log: Path) -> None:
     guesses = totals("--client", "unknown")
     assert guesses["received"] == sum(": client=unknown[" in line for line in lines)
     assert guesses["rejected"] == sum("reject: RCPT from unknown[" in line for line in lines)
-    everything = totals("--from", "*")
-    assert {key: totals()[key] for key in ("received", "delivered", "bytes_received", "rejected")} == {
-        key: everything[key] for key in ("received", "delivered", "bytes_received", "rejected")
-    }
+    everything, whole = totals("--from", "*"), totals()
+    for key in ("delivered", "bounced", "bytes_received", "rejected"):
+        assert everything[key] == whole[key]
+    # The sender of a message that has just begun is not known yet.
+    named = {line.split(": ")[1] for line in lines if "from=<" in line and "NOQUEUE" not in line}
+    begun = [line.split(": ")[1] for line in lines if ": client=" in line or ": uid=" in line]
+    assert everything["received"] == sum(queue_id in named for queue_id in begun)
 
 
 def test_csv_has_each_number_with_its_name(bare: Cli, log: Path) -> None:
