@@ -92,10 +92,15 @@ _RFC5424 = re.compile(
 
 
 def plain(block: bytes) -> bytes:
-    """Whole lines with RFC 5424 and JSON brought into the usual form; all others as they are."""
-    if block.startswith(b"<") or b"\n<" in block:
+    """Whole lines with RFC 5424 and JSON brought into the usual form; all others as they are.
+
+    The first and the last line tell whether there are any: to look at each would take longer than to read.
+    """
+    first, at = block[:1], block.rfind(b"\n", 0, -1) + 1
+    forms = (first, block[at : at + 1])
+    if b"<" in forms:
         block = _RFC5424.sub(_from_rfc5424, block)
-    if block.startswith(b"{") or b"\n{" in block:
+    if b"{" in forms:
         block = b"".join(
             _from_json(line) if line.startswith(b"{") else line for line in block.splitlines(keepends=True)
         )

@@ -169,10 +169,8 @@ def blocks(source: Source, period: Period, notes: Notes) -> Iterator[bytes]:
 def placed_blocks(source: Source, period: Period, notes: Notes) -> Iterator[tuple[int, bytes]]:
     """The same with the place of each block in the source's text, in bytes."""
     if source.is_plain:
-        at = source.begin
-        for block in whole_lines(_read_plain(source, notes)):
+        for at, block in _read_plain(source, notes):
             yield at, plain(block)
-            at += len(block)
         return
     clock, at = Clock(source.reference), 0
     with closing(_read(source, period, notes)) as chunks:
@@ -251,16 +249,22 @@ def whole_lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
             rest += chunk
 
 
-def _read_plain(source: Source, notes: Notes) -> Iterator[bytes]:
+def _read_plain(source: Source, notes: Notes) -> Iterator[tuple[int, bytes]]:
+    """Whole lines of a file, with their place. What is read beyond the last of them is read again."""
     assert source.path is not None
+    at, end = source.begin, source.end
     try:
         with source.path.open("rb", buffering=0) as file:
-            file.seek(source.begin)
-            left = source.end - source.begin if source.end is not None else None
-            while chunk := file.read(BLOCK if left is None else min(BLOCK, left)):
-                yield chunk
-                if left is not None:
-                    left -= len(chunk)
+            while end is None or at < end:
+                block = os.pread(file.fileno(), BLOCK if end is None else min(BLOCK, end - at), at)
+                if not block:
+                    return
+                cut = block.rfind(b"\n") + 1
+                if cut:
+                    yield at, block if cut == len(block) else block[:cut]
+                elif len(block) < BLOCK:
+                    return  # the last line is not yet written
+                at += cut or BLOCK  # a line longer than a block is none
     except OSError as error:
         notes.problems.append(f"{source.name} could not be read: {error.strerror}")
 
