@@ -214,7 +214,7 @@ def _lines_with(block: bytes, needle: bytes, clock: Clock) -> list[tuple[int, Li
     return _lines_at(block, begins, clock)
 
 
-_find_ids = re.compile(rb"\]: ([0-9A-Za-z]{5,32}): ").findall
+_find_ids = re.compile(rb"\]: (\w++): ", re.ASCII).findall
 #: What stands before the queue ID of another message, in a line that begins with its own.
 _LINKS = (b"orig_id=", b"orig_queue_id=", b" notification: ", b"(forwarded as ")
 _match_link = re.compile(rb"[0-9A-Za-z]{5,32}").match

@@ -292,9 +292,11 @@ class Statistics:
                 return
             totals["delivered"] += 1
             hour[1] += 1
-            size = self._sizes.get(queue_id, UNKNOWN)
-            if size == UNKNOWN:
+            size = self._sizes.get(queue_id)
+            if size is None:
                 self._stranger(queue_id).unsized.append(recipient)
+                size = 0
+            elif size == UNKNOWN:
                 size = 0
             totals["bytes_delivered"] += size
             self.recipients[recipient] = self.recipients.get(recipient, 0) + ONE + size
