@@ -1,4 +1,4 @@
-"""`postmaster log`: report."""
+"""`postmaster log`: report, suspicious."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from postmaster.cli import reading
-from postmaster.cli.state import print_record, print_rows, say
+from postmaster.cli.state import Output, print_record, print_rows, say
 from postmaster.errors import UsageError
 from postmaster.render.chart import bar
 from postmaster.render.output import Column, Format, size, timestamp, write_line
@@ -182,6 +182,71 @@ def report(
     if made["unparsed"]:
         say(f"{made['unparsed']} lines were not understood; --unparsed shows them")
     reading.finish(notes)
+
+
+_FOUND = [
+    Column("kind", "KIND"),
+    Column("login", "LOGIN"),
+    Column("evidence", "EVIDENCE"),
+    Column("addresses", "FROM"),
+    Column("command", "COMMAND"),
+]
+
+
+@app.command(
+    epilog="Examples: postmaster log suspicious --since 1d; "
+    "postmaster log suspicious --since 7d --places 10 --guesses 3"
+)
+def suspicious(
+    context: typer.Context,
+    since: reading.Since = None,
+    until: reading.Until = None,
+    log: reading.Logs = None,
+    places: Annotated[
+        int, typer.Option(min=2, metavar="N", help="Networks a login sent from within a day.")
+    ] = 5,
+    burst: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Messages of a login in an hour, ten times its usual.")
+    ] = 50,
+    bounces: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Recipients of a login that bounced, a fifth of all.")
+    ] = 20,
+    guesses: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Passwords refused to an address before one was taken.")
+    ] = 5,
+    output: Output = Format.table,
+) -> None:
+    """Find logins that look stolen: many places, suddenly far more mail, many bounces, a guessed password.
+
+    Each with the evidence and the command that stops it. The exit status is 4 when there are any.
+    """
+    import shlex
+
+    from postmaster.trace.sources import Notes
+    from postmaster.trace.suspicious import Limits, look
+
+    notes = Notes()
+    limits = Limits(places=places, burst=burst, bounces=bounces, guesses=guesses)
+    found = look(reading.logs_of(context, log), reading.period_of(since, until), limits, notes)
+    rows = [
+        {
+            "kind": one.kind,
+            "login": one.login,
+            "count": one.count,
+            "evidence": one.evidence,
+            "first": _moment(one.first),
+            "last": _moment(one.last),
+            "addresses": list(one.addresses),
+            "command": f"postmaster user set {shlex.quote(one.login)} --no-login --no-send",
+        }
+        for one in found
+    ]
+    print_rows(output, _FOUND, rows)
+    if not found and output is Format.table:
+        write_line(sys.stdout, "nothing suspicious")
+    reading.finish(notes)
+    if found:
+        raise typer.Exit(4)
 
 
 def _moment(seconds: float | None) -> Any:

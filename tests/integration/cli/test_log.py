@@ -147,3 +147,21 @@ def test_what_cannot_be_done_is_refused_in_one_line(bare: Cli, words: tuple[str,
     assert done.status in (1, 2)
     assert message in done.err
     assert done.err.count("\n") == 1
+
+
+def test_suspicious_logins_have_their_evidence_and_the_command_that_follows(
+    bare: Cli, tmp_path: Path
+) -> None:
+    path = tmp_path / "mail.log"
+    path.write_text(
+        "2026-05-28T10:00:00Z mail postfix/smtpd[1]: warning: c[192.0.2.1]: SASL X authentication failed: x\n"
+        * 7
+        + "2026-05-28T10:01:00Z mail postfix/smtpd[1]: ABCDEF: client=c[192.0.2.1], sasl_method=LOGIN,"
+        " sasl_username=amy's@x.test\n"
+    )
+    (row,) = bare("log", "suspicious", "--log", str(path), "-o", "json", expect=4).json
+    assert key_paths(row) == json_keys("log suspicious")
+    assert (row["kind"], row["count"]) == ("guessed", 7)
+    assert row["command"] == """postmaster user set 'amy'"'"'s@x.test' --no-login --no-send"""
+    assert "amy's@x.test" in bare("log", "suspicious", "--log", str(path), expect=4).out
+    assert bare("log", "suspicious", "--log", str(path), "--guesses", "8").out == "nothing suspicious\n"
