@@ -37,7 +37,7 @@ class DirectorySettings:
 
 @dataclass(frozen=True, slots=True)
 class StateSettings:
-    """What is not the directory's: backups of configuration, queue actions, health runs."""
+    """What is not the directory's: backups of the servers' configuration."""
 
     directory: Path = Path("/var/lib/postmaster")
 
@@ -57,7 +57,7 @@ class MailSettings:
 
     root: Path = Path("/var/vmail")
     user: str = "vmail"
-    postmaster: str = ""  # who gets undeliverable bounces; empty: setup asks for it
+    postmaster: str = ""  # who gets undeliverable bounces; empty: setup wants --postmaster
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ class ServerSettings:
     """Where this server's listeners are. A port of 0 means there is no such listener."""
 
     address: str = "127.0.0.1"
-    hostname: str = ""  # empty: Postfix's myhostname
+    hostname: str = ""  # in Dovecot's greeting and notices; empty: the machine's name
     smtp_port: int = 25
     submission_port: int = 587
     submissions_port: int = 465

@@ -38,6 +38,7 @@ Where = Annotated[
     ),
 ]
 _COLUMNS = [Column("address", "ALIAS"), Column("targets", "TARGETS")]
+KEYS = ("address", "targets", "catch_all", "created_at")  # of a row
 
 
 def row(alias: Alias) -> dict[str, Any]:
@@ -112,7 +113,7 @@ def list_(
 
     only = parse_domain(domain) if domain else None
     with state_of(context).directory("alias list") as directory, directory.read() as reading:
-        print_rows(output, _COLUMNS, map(row, aliases.list_all(reading, only)))
+        print_rows(output, _COLUMNS, map(row, aliases.list_all(reading, only)), KEYS)
 
 
 @app.command(epilog="Example: postmaster alias show team@example.org")

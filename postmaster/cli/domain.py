@@ -43,6 +43,7 @@ _COLUMNS = [
     Column("users", "USERS", right=True),
     Column("aliases", "ALIASES", right=True),
 ]
+KEYS = ("domain", "ascii", "alias_of", "users", "aliases", "created_at")  # of a row
 
 
 def row(record: DomainRecord) -> dict[str, Any]:
@@ -89,7 +90,7 @@ def list_(context: typer.Context, output: Output = Format.table) -> None:
     from postmaster.directory import domains
 
     with state_of(context).directory("domain list") as directory, directory.read() as reading:
-        print_rows(output, _COLUMNS, map(row, domains.list_all(reading)))
+        print_rows(output, _COLUMNS, map(row, domains.list_all(reading)), KEYS)
 
 
 @app.command(epilog="Example: postmaster domain show example.org")

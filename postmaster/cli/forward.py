@@ -32,6 +32,7 @@ app = typer.Typer(
 )
 
 _COLUMNS = [Column("address", "USER"), Column("targets", "TARGETS"), Column("keep_copy", "KEEPS COPY")]
+KEYS = ("address", "targets", "keep_copy")  # of a row
 
 
 def row(forward: Forward) -> dict[str, Any]:
@@ -87,7 +88,7 @@ def list_(
 
     only = parse_domain(domain) if domain else None
     with state_of(context).directory("forward list") as directory, directory.read() as reading:
-        print_rows(output, _COLUMNS, map(row, forwards.list_all(reading, only)))
+        print_rows(output, _COLUMNS, map(row, forwards.list_all(reading, only)), KEYS)
 
 
 Where = Annotated[

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from postmaster.cli.state import Output, Yes, confirm, print_record, print_rows, progress
+from postmaster.cli.state import DryRun, Output, Yes, confirm, print_record, print_rows, progress
 from postmaster.render.output import Column, Format
 
 if TYPE_CHECKING:
@@ -56,14 +56,17 @@ def stop(directory: Folder, output: Output = Format.table) -> None:
 
 
 @app.command(epilog="Example: postmaster lab remove /srv/lab --yes")
-def remove(directory: Folder, yes: Yes = False, output: Output = Format.table) -> None:
+def remove(
+    directory: Folder, yes: Yes = False, dry_run: DryRun = False, output: Output = Format.table
+) -> None:
     """Stop the lab and delete its folder with all mail in it. Nothing brings it back."""
     from postmaster.lab import lifecycle
 
     lifecycle.status(directory)
-    confirm(f"Delete the lab {directory} and all mail in it?", yes=yes)
-    lifecycle.remove(directory)
-    print_record(output, {"directory": directory, "removed": True})
+    if not dry_run:
+        confirm(f"Delete the lab {directory} and all mail in it?", yes=yes)
+        lifecycle.remove(directory)
+    print_record(output, {"directory": directory, "removed": not dry_run})
 
 
 def _print(output: Format, status: LabStatus) -> None:

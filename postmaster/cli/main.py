@@ -92,7 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return status if isinstance(status, int) else 0
     except NoArgsIsHelpError as error:
         print(error.format_message(), file=sys.stderr)
-        return 2
+        return _usage_status(given)
     except ClickException as error:
         return _fail(
             given, "usage", _one_line(error.format_message()), usage_hint(error), _usage_status(given)

@@ -25,7 +25,7 @@ def publish(
 
     Every change does this by itself; it is needed after an interrupted one, and does nothing otherwise.
     """
-    with state_of(context).directory("publish") as directory:
+    with state_of(context).directory("publish", publish=False) as directory:
         done = directory.publish(rebuild=rebuild)
     if output is not Format.table:
         print_record(output, {"entries": done.entries, "files": done.files, "rebuilt": done.rebuilt})

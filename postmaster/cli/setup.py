@@ -194,6 +194,7 @@ def revert(
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Also where files changed since.")] = False,
     yes: Yes = False,
+    dry_run: DryRun = False,
     output: Output = Format.table,
 ) -> None:
     """Put back what was there before an apply, and reload the servers."""
@@ -202,9 +203,14 @@ def revert(
 
     settings = state_of(context).settings
     found = backup.find(settings, number)
+    told = {"number": found.number, "made_at": found.made_at, "files": list(found.paths)}
+    if dry_run:
+        print_record(output, {**told, "changed_since": backup.changed_since(found), "reverted": False})
+        return
     confirm(f"Put back what was there before the apply of {found.made_at}?", yes=yes)
-    done = setup_apply.revert(settings, found.number, force=force)
-    print_record(output, {"reverted": done.number, "made_at": done.made_at, "files": list(done.paths)})
+    setup_apply.revert(settings, found.number, force=force)
+    say("undo: postmaster setup apply")
+    print_record(output, {**told, "changed_since": [], "reverted": True})
 
 
 def _plan(

@@ -39,11 +39,11 @@ class State:
         return self._settings
 
     @contextmanager
-    def directory(self, command: str) -> Iterator[Directory]:
+    def directory(self, command: str, *, publish: bool = True) -> Iterator[Directory]:
         """The open directory; `command` is what the journal will say."""
         from postmaster.directory.database import open_directory
 
-        with open_directory(self.settings, command=command) as opened:
+        with open_directory(self.settings, command=command, publish=publish) as opened:
             yield opened
 
 
@@ -53,8 +53,10 @@ def state_of(context: typer.Context) -> State:
     return found if isinstance(found, State) else State(context.find_root().params.get("config"), False)
 
 
-def print_rows(form: Format, columns: Sequence[Column], rows: Iterable[Row]) -> None:
-    write_rows(sys.stdout, form, columns, rows)
+def print_rows(
+    form: Format, columns: Sequence[Column], rows: Iterable[Row], keys: Sequence[str] = ()
+) -> None:
+    write_rows(sys.stdout, form, columns, rows, keys)
 
 
 def print_record(form: Format, record: Row) -> None:

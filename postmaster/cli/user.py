@@ -56,6 +56,8 @@ _COLUMNS = [
     Column("off", "SWITCHED OFF"),
 ]
 _SWITCHES = ("login", "imap", "pop3", "send", "receive")
+#: Of a row.
+KEYS = ("address", "login_name", "name", *_SWITCHES, "quota_bytes", "scheme", "mail_folder", "created_at")
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 SECRET_LIMIT = 4096  # characters read from standard input
 
@@ -147,7 +149,7 @@ def list_(
         return full
 
     with state.directory("user list") as directory, directory.read() as reading:
-        print_rows(output, _COLUMNS, map(as_row, users.list_all(reading, only)))
+        print_rows(output, _COLUMNS, map(as_row, users.list_all(reading, only)), KEYS)
 
 
 @app.command(epilog="Example: postmaster user show amy@example.org -o json")

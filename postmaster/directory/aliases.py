@@ -89,10 +89,7 @@ def list_all(connection: Connection, only: Domain | None = None) -> Iterator[Ali
 
 def show(connection: Connection, where: Address) -> Alias:
     """One alias. An address in an alias domain shows the one behind it. Raises NotFoundError."""
-    here = graph.hosted(connection, where.domain)
-    if here is None:
-        require(connection, where.domain)
-    assert here is not None
+    here = require(connection, where.domain)
     node = graph.find(connection, here.home_id, here.home, where.local.text)
     if node is None or node.kind != "alias":
         raise addresses.not_found(node, where, "alias")

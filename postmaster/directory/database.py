@@ -34,6 +34,7 @@ INIT_HINT = "run: postmaster init"
 
 #: Table -> its row with an id.
 _BY_ID = {name: select(table).where(table.c.id == bindparam("row_id")) for name, table in JOURNALLED.items()}
+_INSERT = {name: insert(table) for name, table in JOURNALLED.items()}
 
 
 class Directory:
@@ -100,10 +101,11 @@ class Change:
         return self._entry_id is None
 
     def insert(self, table: Table, values: Mapping[str, Any]) -> int:
-        """Add a row and give back its id."""
-        key = self.connection.execute(insert(table).values(values)).inserted_primary_key
+        """Add a row, every column but the id given, and give back its id."""
+        assert values.keys() | {"id"} == set(table.c.keys())
+        key = self.connection.execute(_INSERT[table.name], dict(values)).inserted_primary_key
         assert key is not None
-        self._record(table, int(key[0]), None, self._row(table, int(key[0])))
+        self._record(table, int(key[0]), None, {**values, "id": int(key[0])})
         return int(key[0])
 
     def update(self, table: Table, row_id: int, values: Mapping[str, Any]) -> None:
@@ -155,14 +157,19 @@ class Change:
 
 
 @contextmanager
-def open_directory(settings: Settings, *, command: str = "", actor: str | None = None) -> Iterator[Directory]:
-    """Open the truth for one command. Raises DirectoryError with the command that mends it."""
+def open_directory(
+    settings: Settings, *, command: str = "", actor: str | None = None, publish: bool = True
+) -> Iterator[Directory]:
+    """Open the truth for one command. Raises DirectoryError with the command that mends it.
+
+    Without `publish` what an interrupted command left unpublished stays so: for who publishes and tells.
+    """
     engine = make_engine(settings)
     try:
         with _plain_errors(settings), engine.connect() as connection, connection.begin():
             check_revision(current_revision(connection))
         directory = Directory(settings, engine, command=command, actor=actor or current_actor())
-        if publishing.is_behind(settings.lookups, directory.read):
+        if publish and publishing.is_behind(settings.lookups, directory.read):
             directory.publish()
         yield directory
     finally:

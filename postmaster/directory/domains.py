@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, Select, func, select
 
 from postmaster.address import Domain
+from postmaster.directory import graph
 from postmaster.directory.database import Change
 from postmaster.directory.records import Added, DomainRecord
 from postmaster.directory.schema import address, domain, target
@@ -20,19 +21,18 @@ NAMED_OBSTACLES = 5  # how many obstacles an error names before it counts the re
 def add(change: Change, name: Domain, alias_of: Domain | None = None) -> Added[DomainRecord]:
     """Host a domain, or let it stand for a hosted one. Raises ExistsError, NotFoundError, RuleError."""
     connection = change.connection
-    there = _row(connection, name)
+    there = graph.hosted(connection, name)
     if there is not None:
-        kind = f"as an alias of {Domain(there.home)}" if there.home else "already"
+        kind = f"as an alias of {there.home}" if there.is_alias else "already"
         raise ExistsError(f"domain {name} is hosted {kind}")
     home_id = None
     if alias_of is not None:
         if alias_of == name:
             raise RuleError(f"domain {name} cannot be an alias of itself")
         home = require(connection, alias_of)
-        if home.home is not None:
+        if home.is_alias:
             raise RuleError(
-                f"domain {alias_of} is itself an alias of {Domain(home.home)}",
-                hint=f"use --alias-of {Domain(home.home)}",
+                f"domain {alias_of} is itself an alias of {home.home}", hint=f"use --alias-of {home.home}"
             )
         home_id = home.id
     change.insert(domain, {"name": name.ascii, "alias_of_id": home_id, "created_at": change.now})
@@ -47,7 +47,8 @@ def list_all(connection: Connection) -> Iterator[DomainRecord]:
 
 def show(connection: Connection, name: Domain) -> DomainRecord:
     """One domain. Raises NotFoundError."""
-    return _record(require(connection, name))
+    require(connection, name)
+    return _record(connection.execute(_select().where(domain.c.name == name.ascii)).one())
 
 
 def remove(change: Change, name: Domain) -> DomainRecord:
@@ -100,23 +101,23 @@ def remove(change: Change, name: Domain) -> DomainRecord:
     return record
 
 
-def require(connection: Connection, name: Domain) -> Row[Any]:
-    """The row of a domain that must be there. Raises NotFoundError."""
-    row = _row(connection, name)
-    if row is None:
+def require(connection: Connection, name: Domain) -> graph.Hosted:
+    """A domain that must be there. Raises NotFoundError."""
+    here = graph.hosted(connection, name)
+    if here is None:
         raise NotFoundError(f"domain {name} is not hosted here", hint=f"postmaster domain add {name}")
-    return row
+    return here
 
 
 def require_home(connection: Connection, name: Domain) -> int:
     """The id of a hosted domain that may hold addresses. Raises NotFoundError, RuleError."""
-    row = require(connection, name)
-    if row.home is not None:
+    here = require(connection, name)
+    if here.is_alias:
         raise RuleError(
-            f"domain {name} is an alias of {Domain(row.home)} and holds no addresses of its own",
-            hint=f"use the address in {Domain(row.home)}; it answers in {name} too",
+            f"domain {name} is an alias of {here.home} and holds no addresses of its own",
+            hint=f"use the address in {here.home}; it answers in {name} too",
         )
-    return int(row.id)
+    return here.id
 
 
 def named(items: list[str]) -> str:
@@ -149,10 +150,6 @@ def _select() -> Select[Any]:
         count("user"),
         count("alias"),
     ).join_from(domain, home, domain.c.alias_of_id == home.c.id, isouter=True)
-
-
-def _row(connection: Connection, name: Domain) -> Row[Any] | None:
-    return connection.execute(_select().where(domain.c.name == name.ascii)).one_or_none()
 
 
 def _record(row: Row[Any]) -> DomainRecord:

@@ -35,7 +35,7 @@ from postmaster.files import make_folder
 from postmaster.settings import LookupsSettings, Settings
 
 #: Changes with the tables or views below; a file of another version is made anew in place.
-VERSION = 1
+VERSION = 2
 LOCK_TIMEOUT = 30.0  # seconds
 FILE_MODE = 0o640
 FOLDER_MODE = 0o711  # servers pass through; they need not list
@@ -52,12 +52,12 @@ CREATE TABLE domain (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, alias_of
 CREATE INDEX ix_domain_alias ON domain (alias_of_id);
 CREATE TABLE address (
     id INTEGER PRIMARY KEY, domain_id INTEGER NOT NULL, local_part TEXT NOT NULL, kind TEXT NOT NULL,
-    keeps INTEGER NOT NULL, receives INTEGER NOT NULL, sends INTEGER NOT NULL, login TEXT,
+    keeps INTEGER NOT NULL, is_open INTEGER NOT NULL, sends INTEGER NOT NULL, login TEXT,
     UNIQUE (domain_id, local_part));
 CREATE UNIQUE INDEX ix_address_login ON address (login) WHERE login IS NOT NULL;
 CREATE TABLE target (
     id INTEGER PRIMARY KEY, source_id INTEGER NOT NULL, position INTEGER NOT NULL,
-    local_part TEXT NOT NULL, base TEXT NOT NULL, domain TEXT NOT NULL);
+    local_part TEXT NOT NULL, domain TEXT NOT NULL, is_open INTEGER NOT NULL);
 CREATE INDEX ix_target_source ON target (source_id, position);
 
 -- An address by each name it answers to: its own, and one in every alias domain.
@@ -67,13 +67,8 @@ CREATE VIEW answer AS
     UNION ALL
     SELECT a.id, a.local_part, d.name FROM domain d JOIN address a ON a.domain_id = d.alias_of_id
     WHERE a.local_part <> '';
--- Targets that mail can go on to: not a user here who does not receive.
-CREATE VIEW open_target AS
-    SELECT t.source_id, t.local_part, t.domain FROM target t
-    WHERE NOT EXISTS (
-        SELECT 1 FROM domain d JOIN address a
-            ON a.domain_id = COALESCE(d.alias_of_id, d.id) AND a.local_part = t.base
-        WHERE d.name = t.domain AND a.receives = 0);
+-- Targets that mail can go on to: it ends in a mailbox that takes it, or leaves the house (`dead_ends.py`).
+CREATE VIEW open_target AS SELECT source_id, local_part, domain FROM target WHERE is_open = 1;
 
 CREATE VIEW virtual_mailbox_domain AS SELECT name AS domain FROM domain WHERE alias_of_id IS NULL;
 CREATE VIEW virtual_alias_domain AS SELECT name AS domain FROM domain WHERE alias_of_id IS NOT NULL;
@@ -99,9 +94,7 @@ CREATE VIEW catch_all AS
     JOIN open_target t ON t.source_id = a.id;
 CREATE VIEW recipient_access AS
     SELECT n.local_part, n.domain, '550 5.2.1 Mailbox disabled, not accepting messages' AS action
-    FROM answer n JOIN address a ON a.id = n.id
-    WHERE a.receives = 0 OR (
-        a.kind = 'alias' AND NOT EXISTS (SELECT 1 FROM open_target t WHERE t.source_id = a.id));
+    FROM answer n JOIN address a ON a.id = n.id WHERE a.is_open = 0;
 CREATE VIEW sender_login AS
     SELECT n.local_part, n.domain, a.login FROM answer n JOIN address a ON a.id = n.id
     WHERE a.login IS NOT NULL;

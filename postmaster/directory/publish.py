@@ -13,16 +13,18 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import func, select
 
-from postmaster.directory import lookups
+from postmaster.address import Address, Domain, LocalPart
+from postmaster.directory import dead_ends, lookups
+from postmaster.directory.batches import batches
+from postmaster.directory.dead_ends import DeadEnds
 from postmaster.directory.lookups import DOVECOT, FILES, LookupFile
 from postmaster.directory.schema import account, address, domain, journal, journal_row, target
 from postmaster.errors import DirectoryError
@@ -32,7 +34,6 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 Reader = Callable[[], "AbstractContextManager[Connection]"]
-BATCH = 500  # rows asked for in one query; below SQLite's oldest limit of 999 variables
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +47,10 @@ class Published:
 
 @dataclass(frozen=True, slots=True)
 class _Changed:
-    """Ids of rows that the journal named."""
+    """Ids of rows that the journal named, and the names that domains among them have or had."""
 
     domains: frozenset[int]
+    names: frozenset[str]
     addresses: frozenset[int]
 
 
@@ -114,43 +116,48 @@ def _changed(reading: Connection, since: int) -> _Changed:
         ).where(journal_row.c.entry_id > since)
     )
     domains: set[int] = set()
+    names: set[str] = set()
     addresses: set[int] = set()
     for row in rows:
         if row.table_name == domain.name:
             domains.add(row.row_id)
+            names.update(json.loads(state)["name"] for state in (row.before, row.after) if state)
         elif row.table_name == target.name:
             addresses.update(json.loads(state)["source_id"] for state in (row.before, row.after) if state)
         else:  # an account has its address's id
             addresses.add(row.row_id)
-    return _Changed(frozenset(domains), frozenset(addresses))
+    return _Changed(frozenset(domains), frozenset(names), frozenset(addresses))
 
 
 def _write_changed(connection: sqlite3.Connection, file: LookupFile, reading: Connection, since: int) -> None:
     changed = _changed(reading, since)
     ids = set(changed.addresses)
-    for batch in _batches(changed.domains):
+    for batch in batches(changed.domains):
         # A domain's new name is part of the logins of its users.
         ids.update(reading.execute(select(address.c.id).where(address.c.domain_id.in_(batch))).scalars())
     if file is not DOVECOT:
-        for batch in _batches(changed.domains):
+        ids |= dead_ends.sources(reading, ids, changed.names)
+        for batch in batches(changed.domains):
             _delete(connection, "domain", "id", batch)
-        for batch in _batches(changed.domains):
+        for batch in batches(changed.domains):
             _write_domains(connection, reading, batch)
-    for batch in _batches(ids):
+    for batch in batches(ids):
         _delete_addresses(connection, file, batch)
     # Two passes: an address made again must not meet the row of its predecessor.
-    for batch in _batches(ids):
-        _write_addresses(connection, file, reading, batch)
+    ends = DeadEnds(reading)
+    for batch in batches(ids):
+        _write_addresses(connection, file, reading, batch, ends)
 
 
 def _write_all(connection: sqlite3.Connection, file: LookupFile, reading: Connection) -> None:
     for table in file.tables:
         connection.execute(f"DELETE FROM {table} WHERE id > 0")  # probes stay
     if file is not DOVECOT:
-        for batch in _batches(reading.execute(select(domain.c.id)).scalars().all()):
+        for batch in batches(reading.execute(select(domain.c.id)).scalars().all()):
             _write_domains(connection, reading, batch)
-    for batch in _batches(reading.execute(select(address.c.id)).scalars().all()):
-        _write_addresses(connection, file, reading, batch)
+    ends = DeadEnds(reading)
+    for batch in batches(reading.execute(select(address.c.id)).scalars().all()):
+        _write_addresses(connection, file, reading, batch, ends)
 
 
 def _write_domains(connection: sqlite3.Connection, reading: Connection, ids: list[int]) -> None:
@@ -169,7 +176,7 @@ def _delete_addresses(connection: sqlite3.Connection, file: LookupFile, ids: lis
 
 
 def _write_addresses(
-    connection: sqlite3.Connection, file: LookupFile, reading: Connection, ids: list[int]
+    connection: sqlite3.Connection, file: LookupFile, reading: Connection, ids: list[int], ends: DeadEnds
 ) -> None:
     rows = reading.execute(
         select(address, domain.c.name.label("domain_name"), account)
@@ -193,28 +200,30 @@ def _write_addresses(
     targets = reading.execute(select(target).where(target.c.source_id.in_(ids))).all()
     forwarding = {row.source_id for row in targets}
     connection.executemany(
-        "INSERT INTO address VALUES (?, ?, ?, ?, ?, ?, ?, ?)", [_address_row(row, forwarding) for row in rows]
+        "INSERT INTO address VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        [_address_row(row, forwarding, ends) for row in rows],
     )
     connection.executemany(
         "INSERT INTO target VALUES (?, ?, ?, ?, ?, ?)",
-        [(row.id, row.source_id, row.position, row.local_part, row.base, row.domain) for row in targets],
+        [
+            (
+                *(row.id, row.source_id, row.position, row.local_part, row.domain),
+                ends.is_open_target(Address(Domain(row.domain), LocalPart(row.local_part))),
+            )
+            for row in targets
+        ],
     )
 
 
-def _address_row(row: Any, forwarding: set[int]) -> tuple[Any, ...]:
+def _address_row(row: Any, forwarding: set[int], ends: DeadEnds) -> tuple[Any, ...]:
     common = (row.id, row.domain_id, row.local_part, row.kind)
     if row.kind == "alias":
-        return (*common, False, True, False, None)
+        return (*common, False, ends.is_open(row.id), False, None)
     keeps = row.keep_copy or row.id not in forwarding
-    return (*common, keeps, row.receive, row.login and row.send, f"{row.local_part}@{row.domain_name}")
+    is_open = row.receive and (keeps or ends.is_open(row.id))
+    return (*common, keeps, is_open, row.login and row.send, f"{row.local_part}@{row.domain_name}")
 
 
 def _delete(connection: sqlite3.Connection, table: str, column: str, ids: list[int]) -> None:
     marks = ", ".join("?" * len(ids))
     connection.execute(f"DELETE FROM {table} WHERE {column} IN ({marks})", ids)
-
-
-def _batches(ids: Iterable[int]) -> Iterator[list[int]]:
-    waiting = iter(ids)
-    while batch := list(islice(waiting, BATCH)):
-        yield batch

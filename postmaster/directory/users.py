@@ -13,8 +13,10 @@ from typing import Any, Final
 from sqlalchemy import Connection, Row, Select, bindparam, select
 
 from postmaster.address import Address, Domain, LocalPart
-from postmaster.directory import addresses, graph
+from postmaster.directory import addresses, dead_ends, graph
+from postmaster.directory.batches import batches
 from postmaster.directory.database import Change
+from postmaster.directory.dead_ends import DeadEnds
 from postmaster.directory.domains import named, require
 from postmaster.directory.records import Removed, Updated, User
 from postmaster.directory.schema import account, address, domain
@@ -103,9 +105,13 @@ def update(
     if quota is not KEEP:
         _check_quota(quota)
         values["quota"] = quota
+    closing = before.receive and receive is False
+    reached = _leading_to(change.connection, before) if closing else []
     change.update(account, before.id, values)
-    after = replace(before, **values)
-    return Updated(before, after, _notes(change.connection, before, after))
+    ends = DeadEnds(change.connection)
+    stranded = [source.unicode for source_id, source in reached if not ends.is_open(source_id)]
+    notes = (f"mail to {named(stranded)} is refused as well, as it leads nowhere else",) if stranded else ()
+    return Updated(before, replace(before, **values), notes)
 
 
 def remove(change: Change, where: Address) -> Removed[User]:
@@ -126,14 +132,20 @@ def mail_folder(settings: MailSettings, user: User) -> Path:
     return settings.root / user.mail_id
 
 
-def _notes(connection: Connection, before: User, after: User) -> tuple[str, ...]:
-    if not before.receive or after.receive:
-        return ()
-    sources = graph.sources_of(connection, after.address)
-    only = [source.unicode for _, id_, source in sources if len(graph.targets_of(connection, id_)) == 1]
-    if not only:
-        return ()
-    return (f"mail to {named(only)} is refused as well, as it leads nowhere else",)
+def _leading_to(connection: Connection, user: User) -> list[tuple[int, Address]]:
+    """(id, address) of every other address whose mail can get to a user, and now ends somewhere."""
+    ends = DeadEnds(connection)
+    ids = [id_ for id_ in dead_ends.sources(connection, [user.id], []) if ends.is_open(id_)]
+    rows = [
+        row
+        for batch in batches(ids)
+        for row in connection.execute(
+            select(address.c.id, address.c.local_part, domain.c.name)
+            .join_from(address, domain, address.c.domain_id == domain.c.id)
+            .where(address.c.id.in_(batch))
+        )
+    ]
+    return sorted((row.id, Address(Domain(row.name), LocalPart(row.local_part))) for row in rows)
 
 
 def _check_name(name: str) -> None:
@@ -162,10 +174,7 @@ _BY_ADDRESS = _select().where(
 
 
 def _require(connection: Connection, where: Address) -> Row[Any]:
-    here = graph.hosted(connection, where.domain)
-    if here is None:
-        require(connection, where.domain)
-    assert here is not None
+    here = require(connection, where.domain)
     row = connection.execute(
         _BY_ADDRESS, {"home_id": here.home_id, "local_part": where.local.text}
     ).one_or_none()

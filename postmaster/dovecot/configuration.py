@@ -193,9 +193,6 @@ plugin {{
   quota = count:User quota
   quota_vsizes = yes
   quota_grace = 10%%
-  quota_status_success = DUNNO
-  quota_status_nouser = DUNNO
-  quota_status_overquota = "552 5.2.2 Mailbox is full"
   sieve = file:~/sieve;active=~/.dovecot.sieve
   sieve_redirect_envelope_from = recipient
 }}

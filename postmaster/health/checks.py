@@ -131,8 +131,9 @@ def look_ups(settings: Settings) -> list[Finding]:
     newest = newest_entry(settings)
     for file in lookups.FILES:
         path = file.path(settings.lookups)
-        entry = lookups.published_entry(path)
+        # First: for root, to look at the file makes them again.
         sides = [side.name for side in lookups.side_files(path) if not side.exists()]
+        entry = lookups.published_entry(path)
         group = lookups.group_id(file.group(settings.lookups))
         if entry is None:
             severity, message, remedy = (

@@ -32,8 +32,8 @@ LMTP_SOCKET = "private/dovecot-lmtp"
 #: whoever connects from another one is an outsider, which a live proof makes use of.
 LOCAL_NETWORKS = "127.0.0.1/32 [::ffff:127.0.0.1]/128 [::1]/128"
 
-#: Lists of which ours is the beginning.
-MERGED = ("virtual_alias_maps", "smtpd_recipient_restrictions", "smtpd_relay_restrictions", "proxy_read_maps")
+#: The oldest version whose parameters these are.
+OLDEST = (3, 7)
 
 _SUBMISSION_ACCESS = "postmaster_submission_access"
 _NOT_ALLOWED = "static:{REJECT 5.7.1 This login may not send mail, or is not known}"

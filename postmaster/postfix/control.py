@@ -14,10 +14,11 @@ def master_pid(config_directory: Path) -> int | None:
     file = Path(postconf.value(config_directory, "queue_directory")) / "pid" / "master.pid"
     try:
         pid = int(file.read_text())
-        name = Path(f"/proc/{pid}/comm").read_text().strip()
+        name, _, state = Path(f"/proc/{pid}/stat").read_text().partition("(")[2].rpartition(")")
     except (OSError, ValueError):
         return None
-    return pid if name == "master" else None
+    # One that has ended and waits for its parent to notice does not run.
+    return pid if name == "master" and state.split()[0] != "Z" else None
 
 
 def check(config_directory: Path) -> None:

@@ -37,7 +37,7 @@ class Service:
         return " ".join((self.name, self.type, *self.fields)) + given
 
 
-def version(config_directory: Path) -> tuple[int, ...]:
+def version() -> tuple[int, ...]:
     """Postfix's version, for example (3, 7, 11)."""
     text = run(["postconf", "-d", "-h", "mail_version"], hint=HINT).stdout.strip()
     found = re.match(r"(\d+)\.(\d+)(?:\.(\d+))?", text)

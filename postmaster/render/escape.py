@@ -33,6 +33,19 @@ def _code(match: re.Match[str]) -> str:
     )
 
 
+def json_text(text: str) -> str:
+    """JSON that is safe to show: unsafe characters in its texts as JSON's own escapes; it says the same."""
+    return _UNSAFE.sub(_json_code, text)
+
+
+def _json_code(match: re.Match[str]) -> str:
+    number = ord(match[0])
+    if number < 0x10000:
+        return f"\\u{number:04x}"
+    number -= 0x10000  # a surrogate pair, RFC 8259 section 7
+    return f"\\u{0xD800 + (number >> 10):04x}\\u{0xDC00 + (number & 0x3FF):04x}"
+
+
 _CSV_TRIGGERS = ("=", "+", "-", "@", "'", "\t", "\r")
 
 

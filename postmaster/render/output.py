@@ -2,7 +2,9 @@
 
 A table on a terminal is drawn by rich for the first screen and continues as plain rows, so a long list
 neither waits nor grows in memory. Into a pipe or a file it is plain from the start: no box art, no
-colour, and rich is not loaded. JSON keeps text as it is (JSON escapes control characters itself).
+colour, and rich is not loaded.
+
+In every format control characters, and what reorders or hides text, come out escaped.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any, TextIO
 
-from postmaster.render.escape import csv_field, printable
+from postmaster.render.escape import csv_field, json_text, printable
 
 FIRST_ROWS = 200  # looked at to choose the widths of plain columns
 MAXIMUM_WIDTH = 60  # characters of a plain column but the last
@@ -41,15 +43,20 @@ class Column:
 Row = Mapping[str, Any]
 
 
-def write_rows(output: TextIO, form: Format, columns: Sequence[Column], rows: Iterable[Row]) -> None:
-    """Write many rows, each a mapping with the same keys."""
+def write_rows(
+    output: TextIO, form: Format, columns: Sequence[Column], rows: Iterable[Row], keys: Sequence[str] = ()
+) -> None:
+    """Write many rows, each a mapping with the same keys.
+
+    `keys` are those keys, for the heading of a CSV without rows; else the columns' keys are.
+    """
     if form is Format.json:
         _write_array(output, rows)
     elif form is Format.jsonl:
         for row in rows:
             output.write(_dump(row) + "\n")
     elif form is Format.csv:
-        _write_csv(output, columns, rows)
+        _write_csv(output, keys or [column.key for column in columns], rows)
     elif output.isatty():
         _write_screen(output, columns, rows)
     else:
@@ -59,11 +66,11 @@ def write_rows(output: TextIO, form: Format, columns: Sequence[Column], rows: It
 def write_record(output: TextIO, form: Format, record: Row) -> None:
     """Write one object: lines of key and value as a table, one object in JSON."""
     if form is Format.json:
-        output.write(json.dumps(plain(record), ensure_ascii=False, indent=2) + "\n")
+        output.write(_dump(record, indent=2) + "\n")
     elif form is Format.jsonl:
         output.write(_dump(record) + "\n")
     elif form is Format.csv:
-        _write_csv(output, [Column(key, key) for key in record], [record])
+        _write_csv(output, list(record), [record])
     else:
         width = max((len(key) for key in record), default=0)
         for key, value in record.items():
@@ -117,8 +124,11 @@ def size(number: int | None) -> str:
     return f"{value:.0f} {unit}" if value == int(value) else f"{value:.1f} {unit}"
 
 
-def _dump(row: Row) -> str:
-    return json.dumps(plain(row), ensure_ascii=False)
+def _dump(row: Any, indent: int | None = None) -> str:
+    text = json.dumps(plain(row), ensure_ascii=False, indent=indent)
+    if indent is None:
+        return json_text(text)
+    return "\n".join(map(json_text, text.split("\n")))  # the line ends are JSON's own
 
 
 def _write_array(output: TextIO, rows: Iterable[Row]) -> None:
@@ -130,18 +140,10 @@ def _write_array(output: TextIO, rows: Iterable[Row]) -> None:
     output.write("\n]\n" if separator == ",\n" else "[]\n")
 
 
-def _write_csv(output: TextIO, columns: Sequence[Column], rows: Iterable[Row]) -> None:
+def _write_csv(output: TextIO, keys: Sequence[str], rows: Iterable[Row]) -> None:
     import csv
 
-    class Lines:
-        """Ends lines as Unix does; the writer is told of `\\r\\n`, so that it quotes either character."""
-
-        @staticmethod
-        def write(text: str) -> int:
-            return output.write(text.removesuffix("\r\n") + "\n")
-
-    writer = csv.writer(Lines, lineterminator="\r\n")
-    keys: Sequence[str] = [column.key for column in columns]
+    writer = csv.writer(output, lineterminator="\n")
     headed = False
     for row in rows:
         if not headed:
@@ -159,8 +161,8 @@ def _csv_text(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, list) and all(isinstance(item, str) for item in value):
-        return " ".join(value)
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        return printable(" ".join(value))
+    return printable(value) if isinstance(value, str) else _dump(value)
 
 
 def _write_plain(output: TextIO, columns: Sequence[Column], rows: Iterator[Row], *, headed: bool) -> None:

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from postmaster.dovecot import doveadm
 from postmaster.errors import PartialError, PostmasterError, ProcessError, ServerError
-from postmaster.files import make_folder, replace
+from postmaster.files import make_folder
+from postmaster.files import replace as replace_file
 from postmaster.postfix import control, postconf
 from postmaster.process import run
 from postmaster.settings import Settings
@@ -26,6 +28,10 @@ from postmaster.setup.plan import Plan, mail_account
 from postmaster.setup.prove import Proof, prove
 
 Progress = Callable[[str], None]
+
+#: Seconds until a master that met a fatal error is gone: it sleeps one before it ends (`msg.c`), and
+#: until then takes a reload that it will never do.
+DYING = 1.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +49,9 @@ def write(plan: Plan) -> None:
     try:
         for file in plan.files:
             if str(file.path) in different:
-                replace(file.path, file.content.encode("utf-8", "surrogateescape"), file.mode, 0, file.group)
+                replace_file(
+                    file.path, file.content.encode("utf-8", "surrogateescape"), file.mode, 0, file.group
+                )
     except OSError as error:
         raise ServerError(
             f"{error.filename} cannot be written: {error.strerror}", hint="run it as root"
@@ -63,11 +71,11 @@ def apply(plan: Plan, progress: Progress = lambda _: None) -> Applied:
     settings = plan.settings
     with _alone(settings):
         check_pair(plan.certificate, plan.key)
+        _check_present(plan)
         made = make_mail_account(settings)
         if not plan.differences:
             progress("nothing differs; trying the servers")
-            return Applied((), None, tuple(prove(settings)))
-        _check_present(plan)
+            return Applied(made, None, tuple(prove(settings)))
         progress("keeping a backup")
         backup = backups.make(settings, plan.touched)
         ran = control.master_pid(plan.config_directory) is not None
@@ -96,6 +104,7 @@ def revert(settings: Settings, number: int | None = None, *, force: bool = False
     """Undo an apply. Raises NotFoundError, and ServerError when files changed since (`force` overrides)."""
     with _alone(settings):
         backup = backups.find(settings, number)
+        settings = of_backup(settings, backup)
         conflicts = backups.changed_since(backup)
         if conflicts and not force:
             raise ServerError(
@@ -107,6 +116,15 @@ def revert(settings: Settings, number: int | None = None, *, force: bool = False
         backups.mark_reverted(backup)
         _reload(settings)
         return backup
+
+
+def of_backup(settings: Settings, backup: Backup) -> Settings:
+    """The settings for the servers that a backup is of: its apply may have been told of other ones."""
+    return replace(
+        settings,
+        postfix=replace(settings.postfix, config_directory=backup.postfix),
+        dovecot=replace(settings.dovecot, config=backup.dovecot),
+    )
 
 
 def check_pair(certificate: Path, key: Path) -> None:
@@ -171,6 +189,7 @@ def _take_back(settings: Settings, backup: Backup, ran: bool) -> None:
         ) from error
     try:
         if ran:
+            time.sleep(DYING)
             _reload(settings)
     except PostmasterError as error:
         raise PartialError(
@@ -182,10 +201,14 @@ def _take_back(settings: Settings, backup: Backup, ran: bool) -> None:
 def _reload(settings: Settings) -> None:
     """Reload both servers; start the one that does not run (a clash of ports ends Postfix's master)."""
     directory = settings.postfix.config_directory
+    try:
+        if control.master_pid(directory) is not None:
+            control.reload(directory)
+    except ProcessError:
+        if control.master_pid(directory) is not None:
+            raise
     if control.master_pid(directory) is None:
         control.start(directory)
-    else:
-        control.reload(directory)
     config = settings.dovecot.config
     if doveadm.master_pid(config) is None:
         doveadm.start(config)

@@ -32,6 +32,8 @@ class Backup:
     made_at: str
     reverted: bool
     paths: tuple[Path, ...]
+    postfix: Path  # whose configuration it is: Postfix's directory and Dovecot's main file
+    dovecot: Path
 
 
 def folder_of(settings: Settings) -> Path:
@@ -62,7 +64,11 @@ def make(settings: Settings, paths: Iterable[Path]) -> Backup:
                 }
             entries.append(entry)
         made_at = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-        _write(folder, {"made_at": made_at, "reverted": False, "files": entries})
+        servers = {
+            "postfix": str(settings.postfix.config_directory),
+            "dovecot": str(settings.dovecot.config),
+        }
+        _write(folder, {"made_at": made_at, "reverted": False, **servers, "files": entries})
     except OSError as error:
         raise ServerError(
             f"no backup can be made in {root}: {error.strerror}", hint="nothing was changed; run it as root"
@@ -116,7 +122,10 @@ def list_all(settings: Settings) -> list[Backup]:
         if folder.name.isdigit() and (folder / _MANIFEST).is_file():
             manifest = _read(folder)
             paths = tuple(Path(entry["path"]) for entry in manifest["files"])
-            found.append(Backup(int(folder.name), folder, manifest["made_at"], manifest["reverted"], paths))
+            servers = Path(manifest["postfix"]), Path(manifest["dovecot"])
+            found.append(
+                Backup(int(folder.name), folder, manifest["made_at"], manifest["reverted"], paths, *servers)
+            )
     return sorted(found, key=lambda one: one.number)
 
 

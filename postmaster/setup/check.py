@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from postmaster.address import Address
 from postmaster.directory import aliases, domains, forwards, graph, users
 from postmaster.directory.database import open_directory
+from postmaster.directory.dead_ends import DeadEnds
 from postmaster.dovecot import doveadm
 from postmaster.errors import RuleError
 from postmaster.postfix import control, maps, postconf
@@ -109,7 +110,7 @@ def _expected(reading: Connection) -> dict[maps.Map, dict[str, frozenset[str]]]:
         answers[there][name] = frozenset()
     everyone = list(users.list_all(reading))
     forwarding = {one.address: one for one in forwards.list_all(reading)}
-    closed = {user.address for user in everyone if not user.receive}
+    ends = DeadEnds(reading)
 
     def expect(table: maps.Map, where: Address, own: set[str], in_twins: set[str] | None = None) -> None:
         answers[table][where.ascii] = frozenset(own)
@@ -120,14 +121,14 @@ def _expected(reading: Connection) -> dict[maps.Map, dict[str, frozenset[str]]]:
         where = user.address
         forward = forwarding.get(where)
         goes = {where.ascii} if forward is None or forward.keep_copy else set()
-        goes |= {t.ascii for t in _open(reading, forward.targets, closed)} if forward else set()
+        goes |= {t.ascii for t in forward.targets if ends.is_open_target(t)} if forward else set()
         expect(maps.MAILBOXES, where, {where.ascii}, set())
         expect(maps.ALIASES, where, goes, {where.ascii})
         expect(maps.SENDER_OWNERS, where, {where.ascii})
         answers[maps.SENDING_LOGINS][where.ascii] = frozenset(["OK"] if user.login and user.send else [])
-        expect(maps.CLOSED_RECIPIENTS, where, set() if user.receive else {_REFUSAL})
+        expect(maps.CLOSED_RECIPIENTS, where, set() if ends.is_open(user.id) else {_REFUSAL})
     for alias in aliases.list_all(reading):
-        goes = {t.ascii for t in _open(reading, alias.targets, closed)}
+        goes = {t.ascii for t in alias.targets if ends.is_open_target(t)}
         if alias.address.is_catch_all:
             answers[maps.CATCH_ALLS][alias.address.ascii] = frozenset(goes)
             continue
@@ -141,15 +142,6 @@ def _expected(reading: Connection) -> dict[maps.Map, dict[str, frozenset[str]]]:
 
 
 _REFUSAL = "550 5.2.1 Mailbox disabled, not accepting messages"
-
-
-def _open(reading: Connection, targets: tuple[Address, ...], closed: set[Address]) -> Iterator[Address]:
-    """The targets that mail can go on to: not a user here who does not receive."""
-    for target in targets:
-        _, node = graph.lead(reading, target)
-        reached = node is not None and node.address.local.text == target.local.base
-        if not (reached and node is not None and node.address in closed):
-            yield target
 
 
 def _class_conflicts(settings: Settings, reading: Connection) -> Iterator[Finding]:

@@ -86,6 +86,11 @@ class Plan:
 def make_plan(settings: Settings, options: SetupOptions) -> Plan:
     """Compare what should be with what is. Raises ServerError, ProcessError, AddressError."""
     directory = settings.postfix.config_directory
+    if (version := postconf.version()) < postfix.OLDEST:
+        raise ServerError(
+            f"Postfix {'.'.join(map(str, version))} is not supported",
+            hint=f"{'.'.join(map(str, postfix.OLDEST))} and later are",
+        )
     explicit = postconf.explicit(directory)
     certificate, key = _certificate(explicit, options)
     known = postconf.known_parameters()

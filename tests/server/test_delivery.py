@@ -118,6 +118,21 @@ def test_a_catch_all_does_not_take_the_mail_of_who_does_not_receive(lab: Lab, do
     assert lab.rcpt(bob)[0] == 250
 
 
+def test_a_catch_all_does_not_take_what_leads_only_to_who_does_not_receive(lab: Lab, domain: str) -> None:
+    amy, bob, carl = f"amy@{domain}", f"bob@{domain}", f"carl@{domain}"
+    a_user(lab, amy, bob, carl)
+    lab.postmaster("alias", "set", f"@{domain}", carl)
+    lab.postmaster("forward", "set", bob, amy, "--no-keep-copy")
+    lab.postmaster("alias", "set", f"a1@{domain}", bob)
+    lab.postmaster("alias", "set", f"a2@{domain}", f"a1@{domain}")
+    named = (amy, bob, f"a1@{domain}", f"a2@{domain}", f"a2+tag@{domain}")
+    assert [lab.rcpt(one)[0] for one in named] == [250] * 5
+    lab.postmaster("user", "set", amy, "--no-receive")
+    assert [lab.rcpt(one)[0] for one in named] == [550] * 5
+    assert lab.rcpt(f"anyone@{domain}")[0] == 250
+    lab.postmaster("setup", "check")
+
+
 def test_who_does_not_receive_is_refused(lab: Lab, domain: str) -> None:
     amy = f"amy@{domain}"
     a_user(lab, amy)

@@ -13,6 +13,8 @@ import pytest
 from postmaster.dovecot import doveadm
 from postmaster.lab import base, lifecycle
 from postmaster.lab.layout import POSTMASTER, Layout
+from postmaster.postfix import control
+from postmaster.setup import apply as setup_apply
 from tests.tools.mail import Lab, password_hash
 
 from .conftest import start_lab
@@ -112,6 +114,19 @@ def test_a_port_clash_puts_everything_back(own: Lab) -> None:
     assert configuration(own) == before
     assert own.rcpt(POSTMASTER)[0] == 250
     assert own.may_login("submission", POSTMASTER, (own.root / "postmaster.password").read_text().strip())
+
+
+def test_a_postfix_that_ends_before_its_reload_is_started(own: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it does when it met a clash of ports a moment ago."""
+    really = control.reload
+
+    def too_late(directory: Path) -> None:
+        lifecycle.stop(own.root)
+        really(directory)
+
+    monkeypatch.setattr(control, "reload", too_late)
+    setup_apply._reload(own.settings)
+    assert own.rcpt(POSTMASTER)[0] == 250
 
 
 @pytest.mark.parametrize(

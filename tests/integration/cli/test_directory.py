@@ -6,6 +6,9 @@ import csv
 import io
 import json
 import re
+import sqlite3
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -52,6 +55,21 @@ def test_the_keys_of_json(house: Cli, noun: str) -> None:
     assert set(read[0]) == set(rows[0])
     shown = house(noun, "show", where.get(noun, "bob@example.org"), "-o", "json").json
     assert set(shown) >= KEYS[noun]
+
+
+def test_the_heading_of_a_csv_does_not_depend_on_what_is_there(house: Cli) -> None:
+    def headings() -> list[str]:
+        return [house(noun, "list", "-o", "csv").out.splitlines()[0] for noun in sorted(KEYS)]
+
+    full = headings()
+    house("forward", "remove", "bob@example.org", "--yes")
+    for alias in ("team@example.org", "@example.org"):
+        house("alias", "remove", alias, "--yes")
+    for user in ("amy@example.org", "bob@example.org"):
+        house("user", "remove", user, "--yes")
+    for domain in ("bücher.example", "example.org"):
+        house("domain", "remove", domain, "--yes")
+    assert headings() == full
 
 
 def test_tables_for_people(house: Cli) -> None:
@@ -165,6 +183,21 @@ def test_publish_has_nothing_to_do_and_rebuilds_when_told(house: Cli) -> None:
     assert house("publish").out == "the look-ups are up to date\n"
     assert house("publish", "--rebuild").out.count("written anew") == 2
     assert len(house("publish", "--rebuild", "-o", "json").json["rebuilt"]) == 2
+
+
+def test_publish_tells_what_it_caught_up_with(house: Cli, tmp_path: Path) -> None:
+    lookups = tmp_path / "d" / "lookups"
+    with closing(sqlite3.connect(lookups / "postfix.db")) as connection, connection:
+        connection.execute("UPDATE published SET entry = entry - 2, made_at = ?", (made_at(tmp_path, 2),))
+    assert re.search(r"postfix\.db: brought up to date \(2 entries\)$", house("publish").out, re.M)
+    assert house("publish").out == "the look-ups are up to date\n"
+
+
+def made_at(tmp_path: Path, back: int) -> str:
+    """When the journal's last entry but so many was made, as a look-up file notes it."""
+    with closing(sqlite3.connect(tmp_path / "d" / "directory.db")) as connection:
+        query = "SELECT made_at FROM journal ORDER BY id DESC LIMIT 1 OFFSET ?"
+        return str(connection.execute(query, (back,)).fetchone()[0]).replace(" ", "T")
 
 
 def all_of(house: Cli) -> list[Any]:

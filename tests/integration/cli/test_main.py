@@ -212,6 +212,7 @@ def test_settings_that_do_not_fit_are_wrong_usage(tmp_path: Path) -> None:
     assert health.returncode == 3  # for monitoring, 2 would be critical
     assert run("health", "check", "nonsense").returncode == 3
     assert run("health", "chek").returncode == 3
+    assert run("health").returncode == 3
 
 
 def on_a_terminal(arguments: list[str], *talk: tuple[str, str]) -> tuple[int, str]:

@@ -97,6 +97,31 @@ def test_who_does_not_receive_is_refused_with_twins_and_lists_that_lead_nowhere_
     assert ask("dovecot", "SELECT receive FROM userdb WHERE login = 'amy@example.org'") == [0]
 
 
+def test_what_leads_nowhere_over_any_hops_is_refused_beside_a_catch_all(house: Builder, ask: Ask) -> None:
+    house.forward("bob@example.org", "amy@example.org", keep_copy=False)
+    house.alias("a1@example.org", "bob@bücher.example")
+    house.alias("a2@example.org", "a1@example.org")
+    house.alias("other@example.org", "a2@example.org", "x@elsewhere.example")
+    house.user("carl@example.org")
+    house.alias("@example.org", "carl@example.org")
+    house.alias("rest@example.org", "whoever@example.org")
+    refused = "SELECT local_part FROM recipient_access WHERE domain = 'example.org' ORDER BY 1"
+    assert ask("postfix", refused) == []
+    changed = house.switch("amy@example.org", receive=False)
+    assert ask("postfix", refused) == ["a1", "a2", "amy", "bob"]
+    assert changed.notes == (
+        "mail to bob@example.org, a1@example.org, a2@example.org is refused as well, "
+        "as it leads nowhere else",
+    )
+    assert ask("postfix", ALIAS, "other", "example.org") == [("x@elsewhere.example", 0)]
+    house.switch("carl@example.org", receive=False)
+    assert ask("postfix", refused) == ["a1", "a2", "amy", "bob", "carl", "rest"]
+    assert ask("postfix", "SELECT target FROM catch_all") == []
+    house.switch("amy@example.org", receive=True)
+    house.switch("carl@example.org", receive=True)
+    assert ask("postfix", refused) == []
+
+
 @pytest.mark.parametrize(
     ("switches", "services"),
     [

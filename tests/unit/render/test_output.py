@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postmaster.render.escape import csv_value
+from postmaster.render.escape import csv_value, printable
 from postmaster.render.output import (
     Column,
     Format,
@@ -27,7 +27,8 @@ from postmaster.render.output import (
 )
 
 COLUMNS = [Column("name", "NAME"), Column("count", "COUNT", right=True)]
-TEXT = st.text(st.characters(codec="utf-8"))
+UNDECODABLE = st.characters(min_codepoint=0xDC80, max_codepoint=0xDCFF, categories=["Cs"])
+TEXT = st.text(st.characters(codec="utf-8") | UNDECODABLE)
 ROWS = st.lists(st.fixed_dictionaries({"name": TEXT, "count": st.integers()}), max_size=10)
 
 
@@ -45,6 +46,10 @@ def written(form: Format, rows: Any, output: io.StringIO | None = None) -> str:
 @given(ROWS)
 def test_json_and_jsonl_read_back(rows: list[dict[str, Any]]) -> None:
     assert json.loads(written(Format.json, rows)) == rows
+    for form in (Format.json, Format.jsonl, Format.csv):
+        shown = written(form, rows).replace("\n", "")
+        assert shown == printable(shown)
+        shown.encode()  # nothing undecodable is left
     lines = written(Format.jsonl, rows).split("\n")
     assert lines.pop() == ""
     assert [json.loads(line) for line in lines] == rows
@@ -54,7 +59,9 @@ def test_json_and_jsonl_read_back(rows: list[dict[str, Any]]) -> None:
 def test_csv_reads_back_with_one_apostrophe_taken_off(rows: list[dict[str, Any]]) -> None:
     text = written(Format.csv, rows)
     read = list(csv.DictReader(io.StringIO(text, newline="")))
-    assert [{"name": csv_value(r["name"]), "count": int(csv_value(r["count"]))} for r in read] == rows
+    shown = [{"name": printable(row["name"]), "count": row["count"]} for row in rows]
+    assert [{"name": csv_value(r["name"]), "count": int(csv_value(r["count"]))} for r in read] == shown
+    assert text.count("\n") == len(rows) + 1
     assert all(not field.startswith(("=", "+", "-", "@", "\t")) for r in read for field in r.values())
 
 
@@ -136,6 +143,9 @@ def test_nothing_to_show() -> None:
     assert json.loads(written(Format.json, [])) == []
     assert written(Format.jsonl, []) == ""
     assert written(Format.csv, []) == "name,count\n"
+    output = io.StringIO()
+    write_rows(output, Format.csv, COLUMNS, [], ("name", "count", "more"))
+    assert output.getvalue() == "name,count,more\n"
     assert written(Format.table, []) == ""
     assert written(Format.table, [], Terminal()) == ""
 
