@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
+import threading
+import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -90,3 +93,34 @@ def test_following_ends_when_the_message_has(bare: Cli, log: Path) -> None:
     assert len(done.json) == 4
     told = bare("trace", "traced@d0.example", "--log", str(log), "--follow")
     assert told.err.count("left the queue") == 4
+
+
+def test_following_survives_a_rotation(bare: Cli, tmp_path: Path) -> None:
+    def stamped(second: int, text: str) -> str:
+        return f"{datetime.now(UTC).replace(microsecond=second * 1000).isoformat()} mail postfix/{text}\n"
+
+    path = tmp_path / "mail.log"
+    bare.file.write_text(bare.file.read_text() + f'\n[log]\nfiles = ["{path}"]\n')
+    path.write_text(stamped(1, "pickup[1]: AAAAA1: uid=0 from=<amy@a.test>"))
+
+    def server() -> None:
+        time.sleep(1)
+        with path.open("a") as file:
+            file.write(stamped(2, "qmgr[2]: AAAAA1: from=<amy@a.test>, size=9, nrcpt=1 (queue active)"))
+        path.rename(tmp_path / "mail.log.1")
+        time.sleep(1.2)
+        path.write_text(
+            stamped(
+                3, "virtual[3]: AAAAA1: to=<bob@a.test>, relay=virtual, delay=2, dsn=2.0.0, status=sent (ok)"
+            )
+        )
+        time.sleep(1.2)
+        with path.open("a") as file:
+            file.write(stamped(4, "qmgr[2]: AAAAA1: removed"))
+
+    writer = threading.Thread(target=server)
+    writer.start()
+    done = bare("trace", "AAAAA1", "--follow", "--timeout", "30", "-o", "json")
+    writer.join()
+    (row,) = done.json
+    assert (row["outcome"], row["is_over"], len(row["lines"])) == ("sent", True, 4)
