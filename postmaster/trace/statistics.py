@@ -265,7 +265,8 @@ class Statistics:
 
     def _sized(self, sender: bytes, size: int) -> None:
         self.totals["bytes_received"] += size
-        _add(self.senders, sender.lower(), ONE + size)
+        sender = sender.lower()
+        self.senders[sender] = self.senders.get(sender, 0) + ONE + size
 
     def _stranger(self, queue_id: bytes) -> _Stranger:
         stranger = self._strangers.get(queue_id)
