@@ -37,6 +37,15 @@ CLIENT = (
 )
 PICKUP = rf"uid=(\d{{1,10}}) from=<{ADDRESS}>(?: orig_id=([0-9A-Za-z]+))?"
 
+#: Postfix's programs that log; a tag that ends otherwise is another program's.
+_NAMES = """
+anvil bounce cleanup defer discard dnsblog error fingerd flush lmtp local master nqmgr oqmgr pickup pipe
+postalias postcat postconf postdrop postfix-script postfix postkick postlock postlog postlogd postmap
+postmulti postqueue postscreen postsuper posttls-finger proxymap qmgr qmqpd retry scache sendmail showq
+smtp smtpd spawn tlsmgr tlsproxy trace trivial-rewrite verify virtual
+"""
+PROGRAMS = frozenset(_NAMES.split())
+
 
 class Event:
     """What one line says. Each kind below is frozen and prints as the line it came from."""
@@ -394,6 +403,10 @@ class Screen(Event):
         return f"{self.what} [{self.address}]:{self.port}{self.detail}"
 
 
+_match_head = re.compile(
+    r"(?:[A-Z][a-z]{2} [ \d]\d )?[^ \n]++ [^ \n]++ "
+    r"(?:[^ \[\n/]++/)++([^ \[\n/:]++)(?:\[\d{1,10}\])?: "
+).match
 _match_delivery = re.compile(DELIVERY, re.ASCII).fullmatch
 _match_queued = re.compile(QUEUED, re.ASCII).fullmatch
 _match_client = re.compile(CLIENT, re.ASCII).fullmatch
@@ -475,6 +488,14 @@ def parse(program: str, text: str) -> Event:
     found = None if text.startswith(_LEVELS) else _match_id(text)
     event = _of_message(program, found[2], text[found.end() :]) if found else None
     return event or _of_daemon(program, text) or Unknown(text)
+
+
+def parse_line(line: str) -> tuple[str, Event] | None:
+    """(program, event) of a whole line, `STAMP HOST TAG/PROGRAM[PID]: TEXT`; None for another program's."""
+    found = _match_head(line)
+    if found is None or found[1] not in PROGRAMS:
+        return None
+    return found[1], parse(found[1], line[found.end() :].rstrip("\r\n"))
 
 
 def _of_message(program: str, queue_id: str | None, rest: str) -> Event | None:

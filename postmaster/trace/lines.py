@@ -17,15 +17,6 @@ from postmaster.dovecot import events as dovecot
 from postmaster.postfix import events as postfix
 from postmaster.trace.times import STAMP, Clock
 
-#: Postfix's programs that log; a tag that ends otherwise is another program's.
-_NAMES = """
-anvil bounce cleanup defer discard dnsblog error fingerd flush lmtp local master nqmgr oqmgr pickup pipe
-postalias postcat postconf postdrop postfix-script postfix postkick postlock postlog postlogd postmap
-postmulti postqueue postscreen postsuper posttls-finger proxymap qmgr qmqpd retry scache sendmail showq
-smtp smtpd spawn tlsmgr tlsproxy trace trivial-rewrite verify virtual
-"""
-PROGRAMS = frozenset(_NAMES.split())
-
 
 @dataclass(frozen=True, slots=True)
 class Line:
@@ -63,7 +54,7 @@ def parse(raw: str, clock: Clock) -> Line | None:
         stamp, host, tag, pid = found.groups()
         first, slash, _ = tag.partition("/")
         program = tag.rpartition("/")[2]
-        if slash and program in PROGRAMS:
+        if slash and program in postfix.PROGRAMS:
             when = clock.seconds(stamp)
             if when is None:
                 return None

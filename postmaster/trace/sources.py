@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
@@ -271,7 +272,7 @@ def _read_plain(source: Source, notes: Notes) -> Iterator[tuple[int, bytes]]:
 
 def _read(source: Source, period: Period, notes: Notes) -> Generator[bytes, None, None]:
     if source.path == STDIN:
-        yield from iter(lambda: os.read(0, BLOCK), b"")
+        yield from iter(lambda: sys.stdin.buffer.read(BLOCK), b"")
         return
     if source.path is None:
         argv = ["journalctl", "--quiet", "--no-pager", "--output=json", "SYSLOG_FACILITY=2"]

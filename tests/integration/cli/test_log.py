@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import json
+from datetime import datetime
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -44,6 +46,28 @@ def test_the_parts_of_a_period_add_up(bare: Cli, log: Path) -> None:
     for key in ("received", "delivered", "deferrals", "bounced", "rejected"):
         assert whole[key] == first[key] + second[key]
         assert first[key] > 0
+
+
+@pytest.mark.parametrize("form", ["plain", "json", "rfc5424"])
+def test_standard_input_of_any_form_counts_the_same(bare: Cli, log: Path, form: str) -> None:
+    def other(line: str) -> str:
+        stamp, host, tag, text = line.split(" ", 3)
+        name, _, pid = tag.rstrip(":").rstrip("]").partition("[")
+        if form == "rfc5424":
+            return f"<22>1 {stamp} {host} {name} {pid} - - {text}"
+        moment = int(datetime.fromisoformat(stamp).timestamp() * 1e6)
+        entry = {
+            "__REALTIME_TIMESTAMP": str(moment),
+            "_HOSTNAME": host,
+            "SYSLOG_IDENTIFIER": name,
+            "_PID": pid,
+        }
+        return json.dumps({**entry, "MESSAGE": text})
+
+    lines = log.read_text().splitlines()
+    expected = bare("log", "report", "--log", str(log), "-o", "json").json
+    given = "".join((line if form == "plain" else other(line)) + "\n" for line in lines)
+    assert bare("log", "report", "--log", "-", "-o", "json", stdin=given).json == expected
 
 
 def test_filters_leave_what_fits(bare: Cli, log: Path) -> None:
