@@ -305,7 +305,7 @@ def _step(line: Line) -> Step | None:
             kind, text = "trouble", event.text
         case dovecot.Mail():
             kind, recipient = event.action, event.origin.user
-            text = event.text
+            text = event.text + (f" ({recipient})" if recipient else "")
         case _:
             return None
     return Step(line.time, kind, queue_id, text, recipient)

@@ -16,6 +16,7 @@ from tests.tools.documented import json_keys, key_paths
 from tests.tools.maillog import Traffic
 
 from .conftest import Cli
+from .test_main import HEAVY, loaded
 
 
 @pytest.fixture
@@ -189,3 +190,14 @@ def test_suspicious_logins_have_their_evidence_and_the_command_that_follows(
     assert row["command"] == """postmaster user set 'amy'"'"'s@x.test' --no-login --no-send"""
     assert "amy's@x.test" in bare("log", "suspicious", "--log", str(path), expect=4).out
     assert bare("log", "suspicious", "--log", str(path), "--guesses", "8").out == "nothing suspicious\n"
+
+
+@pytest.mark.parametrize(
+    "words", [("log", "report"), ("log", "suspicious"), ("trace", "nobody@x.test")], ids=" ".join
+)
+def test_reading_logs_loads_no_database_and_draws_without_rich(
+    bare: Cli, log: Path, words: tuple[str, ...]
+) -> None:
+    _, modules = loaded("--config", str(bare.file), *words, "--log", str(log))
+    assert "postmaster.trace.lines" in modules
+    assert modules & HEAVY == set()
