@@ -6,9 +6,11 @@ it. With a filter each message is gathered first (`lives`), and only the message
 
 from __future__ import annotations
 
+import gc
 import heapq
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -31,25 +33,44 @@ Rows = list[dict[str, Any]]
 def count(logs: Sequence[Sequence[Source]], period: Period, wanted: Filter, notes: Notes) -> Statistics:
     """Statistics of a period of some logs."""
     total = Statistics()
-    for log in logs:
-        chosen = within(log, period)
-        if not wanted.is_empty:
-            _count_filtered(total, lines(chosen, period, notes), wanted)
-            total.finish()
-            continue
-        weight = sum(source.weight for source in chosen)
-        parts = min(PROCESSES, os.cpu_count() or 1) if weight >= WORTH else 1
-
-        def part(sources: list[Source]) -> tuple[Statistics, list[str]]:
-            counted, own = Statistics(), Notes()
-            for source in sources:
-                counted.read(blocks(source, period, own), Clock(source.reference))
-            return counted, own.problems
-
-        for counted, problems in parallel.each(part, split(chosen, parts)):
-            total.merge(counted)
-            notes.problems += problems
+    with _no_cycles():
+        for log in logs:
+            _count_log(total, log, period, wanted, notes)
     return total
+
+
+@contextmanager
+def _no_cycles() -> Iterator[None]:
+    """Without the search for cycles: a hundred thousand names make it slow, and counting makes none."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def _count_log(
+    total: Statistics, log: Sequence[Source], period: Period, wanted: Filter, notes: Notes
+) -> None:
+    chosen = within(log, period)
+    if not wanted.is_empty:
+        _count_filtered(total, lines(chosen, period, notes), wanted)
+        total.finish()
+        return
+    weight = sum(source.weight for source in chosen)
+    parts = min(PROCESSES, os.cpu_count() or 1) if weight >= WORTH else 1
+
+    def part(sources: list[Source]) -> tuple[Statistics, list[str]]:
+        counted, own = Statistics(), Notes()
+        for source in sources:
+            counted.read(blocks(source, period, own), Clock(source.reference))
+        return counted, own.problems
+
+    for counted, problems in parallel.each(part, split(chosen, parts)):
+        total.merge(counted)
+        notes.problems += problems
 
 
 def lines(sources: Iterable[Source], period: Period, notes: Notes) -> Iterator[Line]:

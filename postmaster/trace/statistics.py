@@ -45,7 +45,7 @@ _TLS = (
     r"[AUTV][a-z]{5,8} TLS connection (?:established|reused) (from|to) [^ \n]++ ([^ \n]++)"
     r" with cipher [^\n]*+"
 )
-_LMTP = r"dovecot(?:\[\d++\])?: lmtp\([^\n]*?>: (?:sieve: )?msgid=[^\n]*+"
+_LMTP = r"dovecot(?:\[\d++\])?: lmtp\([^)\n]*+\)<\d++><[^>\n]*+>: (?:sieve: )?msgid=[^\n]*+"
 _SHAPES = (
     rf"(?:{_TAG}(?:([0-9A-Za-z]++): (?:{postfix.DELIVERY}(?P<delivery>)|{postfix.QUEUED}(?P<queued>)"
     rf"|{postfix.CLIENT}(?P<client>)|message-id=[^\n]*+|removed(?P<removed>)|{postfix.PICKUP}(?P<pickup>))"

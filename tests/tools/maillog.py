@@ -212,7 +212,8 @@ class Traffic:
         peer, pid, queue_id = f"unknown[{address}]", self._pid(), self._id(now)
         smtpd, size = f"postfix/submission/smtpd[{pid}]", int(self.random.lognormvariate(9, 1.5))
         message_id = f"<{self.random.getrandbits(64):x}@{login.partition('@')[2]}>"
-        recipient, host = self._outsider(), self.random.choice(OUTSIDE)
+        recipient = self._outsider()
+        host = recipient.partition("@")[2]
         lines = [
             (now, smtpd, f"connect from {peer}"),
             (now + 0.05, smtpd, f"Anonymous TLS connection established from {peer}: TLSv1.3 with cipher "
