@@ -271,7 +271,7 @@ def reload(place: Place) -> None:
 
 def test_a_deferral_waits_and_the_queue_is_asked_then_it_is_requeued_and_arrives(place: Place) -> None:
     with place.lab.change() as make:
-        make.alias(f"later@{place.domain}", "kept-later@elsewhere.test")
+        make.alias(f"later@{place.domain}", "kept-afterwards@elsewhere.test")
     with stopped_outside(place):
         sent = place.send(f"later@{place.domain}")
         found = place.settled(sent, "deferred")
@@ -281,7 +281,7 @@ def test_a_deferral_waits_and_the_queue_is_asked_then_it_is_requeued_and_arrives
         assert found["recipients"][0]["attempts"] == 1
     run(["postsuper", "-c", place.spool, "-r", sent.queue_id])
     reload(place)  # so that nobody need wait for pickup's minute
-    received = place.sink.wait_for("kept-later@elsewhere.test")
+    received = place.sink.wait_for("kept-afterwards@elsewhere.test", 75)
     heads = re.findall(rb"\(Postfix\)[^;]*? id ([0-9A-Za-z]+)", received.content)
     assert heads == [sent.queue_id.encode()]  # a requeue adds none
     found = place.settled(sent, "sent", is_over=True)
