@@ -113,7 +113,7 @@ def _remedy(worst: str, outcomes: list[Outcome], found: History) -> str:
         case "deferred" | "queued" if queue_id:
             return f"postmaster queue show {queue_id}; try again now: postmaster queue flush {queue_id}"
         case "held" if queue_id:
-            return f"look: postmaster queue show {queue_id}; let it go: postsuper -H {queue_id}"
+            return f"look: postmaster queue show {queue_id}; let it go: postmaster queue release {queue_id}"
         case "rejected" | "bounced" if "user unknown" in text or "5.1.1" in text:
             return "is the address right? postmaster user list, postmaster alias list"
         case "rejected" if "blocked using" in text:
