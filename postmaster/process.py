@@ -115,8 +115,10 @@ def start_daemon(argv: Sequence[str], *, timeout: float = DEFAULT_TIMEOUT, hint:
 
 
 @contextmanager
-def stream(argv: Sequence[str], *, hint: str | None = None) -> Iterator[Iterator[bytes]]:
-    """Run a program and hand out its standard output line by line, without holding it all.
+def stream(argv: Sequence[str], *, block: int = 0, hint: str | None = None) -> Iterator[Iterator[bytes]]:
+    """Run a program and hand out its standard output without holding it all.
+
+    It comes line by line, or with `block` in pieces of so many bytes.
 
     Raises ProcessError at the end of the block when the program failed. Leaving the block early
     ends the program quietly.
@@ -135,18 +137,17 @@ def stream(argv: Sequence[str], *, hint: str | None = None) -> Iterator[Iterator
         complaints.close()
         raise
     assert child.stdout is not None
-    finished = False
+    out, finished = child.stdout, False
 
     def lines() -> Iterator[bytes]:
         nonlocal finished
-        assert child.stdout is not None
-        yield from child.stdout
+        yield from iter(lambda: out.read(block), b"") if block else out
         finished = True
 
     try:
         yield lines()
     finally:
-        child.stdout.close()
+        out.close()
         if not finished:
             child.terminate()
         status = child.wait()

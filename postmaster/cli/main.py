@@ -32,6 +32,8 @@ COMMANDS = {
     "setup": ("postmaster.cli.setup", "Wire the directory into Postfix and Dovecot."),
     "lab": ("postmaster.cli.lab", "A private, throwaway Postfix and Dovecot."),
     "queue": ("postmaster.cli.queue", "Messages waiting in Postfix's queue."),
+    "trace": ("postmaster.cli.trace", "What became of a message."),
+    "log": ("postmaster.cli.log", "The mail log in figures."),
     "health": ("postmaster.cli.health", "Whether mail works."),
 }
 

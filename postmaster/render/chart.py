@@ -20,13 +20,15 @@ def bars(rows: Sequence[tuple[str, int]], width: int, *, unicode: bool = True) -
     room = max(1, width - labels - numbers - 4)
     most = max((number for _, number in rows), default=0)
     for label, number in rows:
-        bar = _bar(number, most, room, unicode) if number else ""
-        yield f"{label:>{labels}}  {bar} {number}" if bar else f"{label:>{labels}}  {number}"
+        drawn = bar(number, most, room, unicode=unicode)
+        yield f"{label:>{labels}}  {drawn} {number}" if drawn else f"{label:>{labels}}  {number}"
 
 
-def _bar(number: int, most: int, room: int, unicode: bool) -> str:
-    """At least the thinnest bar: something is not nothing."""
-    eighths = max(1, round(number * room * 8 / most))
+def bar(value: float, largest: float, width: int = 30, *, unicode: bool = True) -> str:
+    """A bar as long as the value's share of the largest; at least the thinnest: something is not nothing."""
+    if value <= 0 or largest <= 0:
+        return ""
+    eighths = max(1, round(min(1.0, value / largest) * width * 8))
     if not unicode:
         return "#" * max(1, eighths // 8)
     return "█" * (eighths // 8) + _EIGHTHS[eighths % 8].strip()

@@ -18,11 +18,11 @@ import ssl
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from postmaster.directory import lookups
 from postmaster.errors import ServerError
 from postmaster.postfix import control, postconf
+from postmaster.postfix.logfiles import log_files
 from postmaster.settings import Settings
 
 TIMEOUT = 10.0  # seconds for one answer
@@ -220,20 +220,14 @@ def _try_submission(settings: Settings, probe: lookups.Probe) -> None:
             raise ServerError(f"a login may send as someone else: RCPT got {code}, not 553")
 
 
-def log_files(settings: Settings) -> list[Path]:
-    """Where the servers log: the settings' word, Postfix's own, else /var/log/mail.log."""
-    if settings.log.files:
-        return list(settings.log.files)
-    own = postconf.value(settings.postfix.config_directory, "maillog_file")
-    return [Path(own or "/var/log/mail.log")]
-
-
 class _Watch:
     """The servers' logs from now on, and whether Postfix still lives."""
 
     def __init__(self, settings: Settings) -> None:
         self._postfix = settings.postfix.config_directory
-        self._marks = {path: path.stat().st_size for path in log_files(settings) if path.is_file()}
+        self._marks = {
+            path: path.stat().st_size for path in log_files(settings.log, settings.postfix) if path.is_file()
+        }
 
     def raise_if_dead(self) -> None:
         """Raises ServerError with the first fatal or panic line that is new, or when Postfix is gone."""

@@ -9,6 +9,8 @@ cd "$(dirname "$0")/../.."
 SERVERS="postfix postfix-sqlite dovecot-core dovecot-imapd dovecot-pop3d dovecot-lmtpd dovecot-sieve
 dovecot-managesieved dovecot-sqlite"
 BUILD="gcc libc6-dev"
+# What totals and packed logs are compared with.
+LOGS="pflogsumm zstd xz-utils"
 
 say() { printf '%s\n' "prepare: $*" >&2; }
 
@@ -68,7 +70,7 @@ packages() {
         return
     fi
     # shellcheck disable=SC2086
-    wanted=$(missing $SERVERS $BUILD)
+    wanted=$(missing $SERVERS $BUILD $LOGS)
     [ -n "$wanted" ] || return 0
     if [ "$(id -u)" != 0 ]; then
         say "not root: these packages are left out, and what needs them: $wanted"

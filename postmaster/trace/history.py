@@ -1,0 +1,340 @@
+"""What became of one message: the steps of its way and the outcome for each recipient, from its story."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from postmaster.dovecot import events as dovecot
+from postmaster.postfix import events as postfix
+from postmaster.trace.join import Story, session_of
+from postmaster.trace.lines import Line
+from postmaster.trace.lives import Life
+
+#: The four parts of a delay, as keys and in words.
+STAGES = {
+    "before_queue_manager": "before the queue manager",
+    "in_queue": "in the queue",
+    "connecting": "to connect",
+    "transmitting": "to transmit",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One thing that happened. `kind` is a word that programs can rely on, `text` is for people."""
+
+    time: float
+    kind: str
+    queue_id: str | None
+    text: str
+    recipient: str | None = None
+
+
+@dataclass(slots=True)
+class Outcome:
+    """How it stands for one recipient.
+
+    `status` is sent, deferred, bounced, expired, deleted, held, queued, discarded, rejected or unknown.
+    `delay` is in seconds from arrival; `stages` are its four parts.
+    """
+
+    recipient: str | None
+    status: str
+    time: float
+    queue_id: str | None = None
+    orig_recipient: str | None = None
+    attempts: int = 0
+    relay: str | None = None
+    dsn: str | None = None
+    text: str | None = None
+    delay: float | None = None
+    stages: dict[str, float] = field(default_factory=dict)
+    mailbox: str | None = None
+    sent_on: list[str] = field(default_factory=list)  # by Sieve
+
+
+@dataclass(slots=True)
+class History:
+    """A message's way. `is_whole`: the log has its beginning."""
+
+    story: Story
+    sender: str | None
+    message_id: str | None
+    size: int | None
+    client: str | None
+    login: str | None
+    tls: str | None
+    begin: float
+    end: float
+    is_whole: bool
+    is_over: bool
+    steps: list[Step]
+    outcomes: list[Outcome]
+    told: float | None = None  # when a notice reached the sender
+    notice_failed: str | None = None
+
+    @property
+    def queue_ids(self) -> list[str]:
+        return [life.queue_id for life in self.story.lives]
+
+
+def history(story: Story, live: Mapping[str, Mapping[str, Any]] | None = None) -> History:
+    """The history of a story. `live` has the queue's entries by ID; None when it was not asked."""
+    if story.refusal is not None:
+        return _refused(story, story.refusal)
+    notices = {id(child) for kind, _, child in story.edges if kind == "notice"}
+    # What WHAT named may be a notice alone: then it is the message.
+    own = [life for life in story.lives if id(life) not in notices] or story.lives
+    first, events = own[0], [line.event for life in own for line in life.lines]
+    client = next((one for one in events if isinstance(one, postfix.Client)), None)
+    queued = next((one for one in events if isinstance(one, postfix.Queued)), None)
+    senders = [name for life in own for name in life.senders]
+    ids = [name for life in own for name in life.message_ids]
+    tls = next(
+        (
+            one.event
+            for one in story.beside
+            if isinstance(one.event, postfix.Tls) and one.event.direction == "from"
+        ),
+        None,
+    )
+    outcomes = [one for life in own for one in _outcomes(story, life, live)]
+    lines = story.lines
+    found = History(
+        story=story,
+        sender=senders[0] if senders else None,
+        message_id=ids[0] if ids else None,
+        size=queued.size if queued else None,
+        client=f"{client.name}[{client.address}]" if client else None,
+        login=client.sasl_username if client else None,
+        tls=f"{tls.protocol} {tls.cipher}" if tls else None,
+        begin=lines[0].time,
+        end=lines[-1].time,
+        is_whole=first.is_whole,
+        is_over=all(life.has_ended or _was_requeued(life) for life in story.lives),
+        steps=[step for line in lines if (step := _step(line)) is not None],
+        outcomes=outcomes,
+    )
+    for life in story.lives:
+        if id(life) in notices and life not in own:
+            for outcome in _outcomes(story, life, live):
+                if outcome.status == "sent":
+                    found.told = outcome.time
+                else:
+                    found.notice_failed = outcome.text
+    return found
+
+
+def _refused(story: Story, line: Line) -> History:
+    event = line.event
+    assert isinstance(event, postfix.Policy)
+    status = {"hold": "held", "discard": "discarded"}.get(event.action, "rejected")
+    return History(
+        story=story,
+        sender=event.sender,
+        message_id=None,
+        size=None,
+        client=f"{event.name}[{event.address}]",
+        login=None,
+        tls=None,
+        begin=line.time,
+        end=line.time,
+        is_whole=True,
+        is_over=True,
+        steps=[Step(line.time, status, None, _policy_text(event), event.recipient)],
+        outcomes=[Outcome(event.recipient, status, line.time, text=event.text)],
+    )
+
+
+def _outcomes(story: Story, life: Life, live: Mapping[str, Mapping[str, Any]] | None) -> list[Outcome]:
+    """How one life of a message stands for each of its recipients that no other life goes on with."""
+    found: dict[str, Outcome] = {}
+    goes_on = {
+        child.queue_id
+        for kind, parent, child in story.edges
+        if parent is life and kind in ("forwarded", "filtered")
+    }
+    is_held, ended, last = False, "", life.lines[-1].time
+    refusal: Line | None = None
+    for line in life.lines:
+        match line.event:
+            case postfix.Delivery() as event if event.status not in ("deliverable", "undeliverable"):
+                key = event.recipient.lower()
+                known = found.get(key)
+                outcome = _of_delivery(story, line, event)
+                outcome.attempts = (known.attempts if known else 0) + 1
+                found[key] = outcome
+            case postfix.Expired():
+                ended = "expired"
+            case postfix.Super(action=action):
+                if action == "removed":
+                    ended = "deleted"
+                is_held = action == "placed on hold" or (is_held and action == "expired")
+            case postfix.Policy(action=action) | postfix.Content(action=action):
+                is_held |= action == "hold"
+                if action == "discard":
+                    ended = "discarded"
+                if action in ("reject", "milter-reject"):
+                    refusal = line
+            case postfix.Queued():
+                is_held = False
+    if _was_requeued(life) and any(kind == "requeued" and parent is life for kind, parent, _ in story.edges):
+        return [one for one in found.values() if one.status in ("sent", "bounced")]
+    for key in [key for key, one in found.items() if _child_of(one) in goes_on]:
+        del found[key]
+    for outcome in found.values():
+        if outcome.status == "deferred" and ended:
+            outcome.status = ended
+        elif outcome.status == "deferred" and is_held:
+            outcome.status = "held"
+    entry = None if live is None or life.has_ended else live.get(life.queue_id)
+    if entry is not None:
+        _add_live(found, entry, life.queue_id)
+    if not found and not goes_on:
+        status = ended or ("held" if is_held else "")
+        was_queued = any(isinstance(line.event, postfix.Queued) for line in life.lines)
+        if not status and refusal is not None and not was_queued:
+            said = refusal.event
+            assert isinstance(said, postfix.Policy | postfix.Content)
+            recipient = said.recipient if isinstance(said, postfix.Policy) else None
+            return [Outcome(recipient, "rejected", refusal.time, life.queue_id, text=said.text)]
+        return [Outcome(None, status or "unknown", last, life.queue_id)]
+    return list(found.values())
+
+
+def _was_requeued(life: Life) -> bool:
+    return any(
+        isinstance(line.event, postfix.Super) and line.event.action == "requeued" for line in life.lines
+    )
+
+
+def _child_of(outcome: Outcome) -> str | None:
+    import re
+
+    found = re.search(r"(?:forwarded|queued) as ([0-9A-Za-z]{5,32})", outcome.text or "")
+    return found[1] if found and outcome.status == "sent" else None
+
+
+def _of_delivery(story: Story, line: Line, event: postfix.Delivery) -> Outcome:
+    status = {"SOFTBOUNCE": "deferred"}.get(event.status, event.status)
+    outcome = Outcome(
+        recipient=event.recipient,
+        status=status,
+        time=line.time,
+        queue_id=event.queue_id,
+        orig_recipient=event.orig_recipient,
+        relay=event.relay,
+        dsn=event.dsn,
+        text=event.text,
+        delay=event.delay,
+        stages=dict(zip(STAGES, event.delays, strict=False)),
+    )
+    session = session_of(event)
+    if session is not None:
+        for mail in _mails(story, session):
+            if mail.action == "saved":
+                outcome.mailbox = mail.what
+            elif mail.action == "forwarded":
+                outcome.sent_on.append(mail.what)
+    elif status == "sent" and line.program in ("local", "virtual"):
+        outcome.mailbox = event.text
+    return outcome
+
+
+def _mails(story: Story, session: str) -> Iterable[dovecot.Mail]:
+    for line in story.beside:
+        if isinstance(line.event, dovecot.Mail) and line.event.origin.session == session:
+            yield line.event
+
+
+def _add_live(found: dict[str, Outcome], entry: Mapping[str, Any], queue_id: str) -> None:
+    """What the queue says now: it knows the recipients that still wait."""
+    for recipient in entry["recipients"]:
+        known = found.get(recipient["address"].lower())
+        status = "held" if entry["queue_name"] == "hold" else "deferred" if known else "queued"
+        if known is None:
+            known = found[recipient["address"].lower()] = Outcome(
+                recipient["address"], status, float(entry["arrival_time"]), queue_id
+            )
+        known.status = status
+        known.text = recipient.get("delay_reason") or known.text
+
+
+def _step(line: Line) -> Step | None:
+    """What a line says, in words; None for lines that say nothing that another does not."""
+    event, queue_id = line.event, getattr(line.event, "queue_id", None)
+    kind, text, recipient = "", "", None
+    match event:
+        case postfix.Client():
+            kind, text = "received", f"received from {event.name}[{event.address}]"
+            text += f", login {event.sasl_username}" if event.sasl_username else ""
+            text += f", that had it as {event.orig_queue_id}" if event.orig_queue_id else ""
+        case postfix.Pickup(orig_id=None):
+            kind, text = "received", f"sent on this host by user {event.uid}"
+        case postfix.Pickup():
+            kind, text = "requeued", f"requeued; it was {event.orig_id}"
+        case postfix.Tls(direction="from"):
+            kind, text = "tls", f"encrypted: {event.protocol}, {event.cipher}"
+        case postfix.Queued():
+            kind, text = "queued", f"taken up: {event.size} bytes, {event.recipients} recipients"
+        case postfix.Delivery():
+            kind, recipient = event.status.lower().replace("softbounce", "deferred"), event.recipient
+            text = _delivery_text(event)
+        case postfix.Policy():
+            kind, text, recipient = _policy_kind(event.action), _policy_text(event), event.recipient
+        case postfix.Content():
+            kind, text = _policy_kind(event.action), f"{event.action} by a {event.part} check: {event.text}"
+        case postfix.Notice():
+            kind, text = "notice", f"{event.kind}, as {event.new_id}"
+        case postfix.Expired():
+            kind = "expired"
+            text = "given up as told" if event.status.startswith("force") else "given up: too old"
+        case postfix.Super():
+            kind = {"removed": "deleted", "placed on hold": "held", "released from hold": "released",
+                    "requeued": "requeued", "expired": "force-expired"}[event.action]  # fmt: skip
+            text = f"{event.action} by postsuper"
+        case postfix.Removed():
+            kind, text = "removed", "left the queue"
+        case postfix.Canceled():
+            kind, text = "canceled", "not finished, dropped"
+        case postfix.Lost():
+            kind, text = "lost", f"{event.what} after {event.command}"
+        case postfix.Trouble():
+            kind, text = "trouble", event.text
+        case dovecot.Mail():
+            kind, recipient = event.action, event.origin.user
+            text = event.text + (f" ({recipient})" if recipient else "")
+        case _:
+            return None
+    return Step(line.time, kind, queue_id, text, recipient)
+
+
+_POLICY_KINDS = {
+    "reject": "rejected",
+    "milter-reject": "rejected",
+    "proxy-reject": "rejected",
+    "hold": "held",
+    "discard": "discarded",
+    "filter": "filtered",
+    "redirect": "redirected",
+}
+
+
+def _policy_kind(action: str) -> str:
+    return _POLICY_KINDS.get(action, "warned")
+
+
+def _policy_text(event: postfix.Policy) -> str:
+    return f"{event.action} at {event.stage}: {event.text}"
+
+
+def _delivery_text(event: postfix.Delivery) -> str:
+    names = f"{event.recipient}" + (f" (for {event.orig_recipient})" if event.orig_recipient else "")
+    stages = ", ".join(
+        f"{value:g} s {words}" for words, value in zip(STAGES.values(), event.delays, strict=False) if value
+    )
+    where = f" to {event.relay}" if event.relay != "none" else ""
+    how = f" after {event.delay:g} s ({stages})" if stages else f" after {event.delay:g} s"
+    return f"{event.status} for {names}{where}{how}: {event.dsn or ''} {event.text or ''}".rstrip(": ")

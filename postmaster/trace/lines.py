@@ -1,0 +1,119 @@
+"""One line of a mail log: when, where, which program of which instance, and the event in it.
+
+Lines have the form `STAMP HOST TAG/PROGRAM[PID]: TEXT` or, in Dovecot's own file,
+`STAMP SERVICE(USER)<PID><SESSION>: LEVEL: TEXT`. `plain` brings the two other forms, RFC 5424 and the
+journal's JSON, into the first, so that all that reads logs knows one form. Lines of other programs are
+foreign and give nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from postmaster.dovecot import events as dovecot
+from postmaster.postfix import events as postfix
+from postmaster.trace.times import STAMP, Clock
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """`instance` is the first part of the tag; `event` Postfix's or Dovecot's; `raw` the line as it was.
+
+    `place` is where it stands: number of the log, of its file, byte. With the time it gives the order.
+    """
+
+    time: float
+    host: str
+    instance: str
+    program: str
+    pid: str
+    event: postfix.Event | dovecot.Event
+    raw: str
+    place: tuple[int, int, int] = (0, 0, 0)
+
+    @property
+    def order(self) -> tuple[float, tuple[int, int, int]]:
+        return self.time, self.place
+
+
+_match_syslog = re.compile(rf"({STAMP}) (\S++) ([^\s\[:]++)(?:\[(\d{{1,10}})\])?: ", re.ASCII).match
+_match_dovecot = re.compile(
+    rf"({STAMP}) (?=[a-z][a-z0-9-]{{1,40}}(?:\([^()\n]*+\))?(?:<\d{{1,10}}>)?(?:<[^<>\s]{{0,100}}>)?: "
+    r"(?:Info|Warning|Error|Fatal|Panic|Debug): )",
+    re.ASCII,
+).match
+
+
+def parse(raw: str, clock: Clock) -> Line | None:
+    """The line, without its end, as a Line; None when it is neither Postfix's nor Dovecot's."""
+    found = _match_syslog(raw)
+    if found is not None:
+        stamp, host, tag, pid = found.groups()
+        first, slash, _ = tag.partition("/")
+        program = tag.rpartition("/")[2]
+        if slash and program in postfix.PROGRAMS:
+            when = clock.seconds(stamp)
+            if when is None:
+                return None
+            return Line(
+                when, host, first, program, pid or "", postfix.parse(program, raw[found.end() :]), raw
+            )
+        if tag == "dovecot":
+            when = clock.seconds(stamp)
+            if when is None:
+                return None
+            return Line(when, host, tag, tag, pid or "", dovecot.parse(raw[found.end() :]), raw)
+    found = _match_dovecot(raw)
+    if found is None:
+        return None
+    when = clock.seconds(found[1])
+    if when is None:
+        return None
+    return Line(when, "", "dovecot", "dovecot", "", dovecot.parse(raw[found.end() :]), raw)
+
+
+_RFC5424 = re.compile(
+    rb"^<\d{1,3}>1 (\S++) (\S++) (\S++) (?:-|(\d{1,10})) \S++ "
+    rb"(?:-|(?:\[(?:[^\]\\\n]|\\.)*+\])++) ?(?:\xef\xbb\xbf)?",
+    re.MULTILINE | re.ASCII,
+)
+
+
+def plain(block: bytes) -> bytes:
+    """Whole lines with RFC 5424 and JSON brought into the usual form; all others as they are.
+
+    The first and the last line tell whether there are any: to look at each would take longer than to read.
+    """
+    first, at = block[:1], block.rfind(b"\n", 0, -1) + 1
+    forms = (first, block[at : at + 1])
+    if b"<" in forms:
+        block = _RFC5424.sub(_from_rfc5424, block)
+    if b"{" in forms:
+        block = b"".join(
+            _from_json(line) if line.startswith(b"{") else line for line in block.splitlines(keepends=True)
+        )
+    return block
+
+
+def _from_rfc5424(found: re.Match[bytes]) -> bytes:
+    stamp, host, tag, pid = found.groups()
+    return b"%s %s %s%s: " % (stamp, host, tag, b"[%s]" % pid if pid else b"")
+
+
+def _from_json(line: bytes) -> bytes:
+    """A journal entry (`journalctl -o json`) as a syslog line; an empty line when it is none."""
+    try:
+        entry = json.loads(line.decode("utf-8", "replace"))
+        moment = datetime.fromtimestamp(int(entry["__REALTIME_TIMESTAMP"]) / 1e6, UTC)
+        tag, text = entry["SYSLOG_IDENTIFIER"], entry["MESSAGE"]
+        if isinstance(text, list):  # bytes that are no UTF-8
+            text = bytes(text).decode("utf-8", "surrogateescape")
+        host = str(entry.get("_HOSTNAME") or "-")
+        pid = str(entry.get("SYSLOG_PID") or entry.get("_PID") or "")
+        head = f"{moment.isoformat(timespec='microseconds')} {host} {tag}{f'[{pid}]' if pid else ''}: "
+        return b"%s%s\n" % (head.encode(), " ".join(text.splitlines()).encode("utf-8", "surrogateescape"))
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError, OSError):
+        return b"\n"

@@ -1,0 +1,319 @@
+"""Where log lines come from: files plain or compressed, rotated sets, the journal, standard input.
+
+A log is a list of sources in the order of time. Each gives blocks of whole lines between two moments.
+In a plain file the first and the last of them are found by bisection, so nothing outside is read; of a
+rotated set the files that ended before are not even opened. Lines are taken to stand in the order of
+time, as syslog writes them. A last line without an end is not yet written and left out.
+
+Compressed files go through the programs `gzip`, `xz`, `zstd` and `bzip2`, each a process of its own, so
+that reading and unpacking share two processors; Python has no module for all of them before 3.14, and a
+library for one would weigh more than the program that made the file. What cannot be read to its end is
+noted in `Notes` and never passed over in silence.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from postmaster.errors import NotFoundError, ProcessError
+from postmaster.postfix.logfiles import log_files
+from postmaster.process import stream
+from postmaster.settings import Settings
+from postmaster.trace.lines import plain
+from postmaster.trace.times import Clock
+
+BLOCK = 1 << 20  # bytes that are read at once
+LINE_LIMIT = 1 << 16  # bytes without an end of line after which one is put
+LOOK = 1 << 12  # bytes that a step of the bisection reads
+STDIN = Path("-")
+
+_PROGRAMS = {b"\x1f\x8b": "gzip", b"\xfd7zXZ\x00": "xz", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bzip2"}
+_PACKED = 8  # about how many times smaller a compressed log is
+
+
+@dataclass(slots=True)
+class Notes:
+    """What went wrong while reading: a line for each."""
+
+    problems: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """Seconds since 1970; `until` is not included. None: no limit."""
+
+    since: float | None = None
+    until: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A part of a log. `program` unpacks it; a plain file may be given as a range of bytes."""
+
+    path: Path | None  # None: the journal
+    reference: float  # the log's own time, which old time stamps are read with
+    size: int = 0
+    program: str = ""
+    begin: int = 0
+    end: int | None = None  # None: to the end of the file
+
+    @property
+    def name(self) -> str:
+        return (
+            "the journal" if self.path is None else "standard input" if self.path == STDIN else str(self.path)
+        )
+
+    @property
+    def is_plain(self) -> bool:
+        return self.path not in (None, STDIN) and not self.program
+
+    @property
+    def weight(self) -> int:
+        """About how many bytes of text it has."""
+        if self.is_plain:
+            return (self.size if self.end is None else self.end) - self.begin
+        return self.size * _PACKED
+
+
+def find(settings: Settings, named: Sequence[Path] = ()) -> list[list[Source]]:
+    """The logs to read, each a list of sources in the order of time.
+
+    `named` is what the person asked for (`-` is standard input): just these, each a log of its own.
+    Otherwise the server's logs with what was rotated away, or the journal. Raises NotFoundError.
+    """
+    if named:
+        return [[_named(path)] for path in named]
+    wanted = log_files(settings.log, settings.postfix)
+    logs = [found for path in wanted if (found := _rotated(path))]
+    if logs:
+        return logs
+    if Path("/run/systemd/journal").is_dir():
+        return [[Source(None, time.time())]]
+    raise NotFoundError(
+        f"there is no log: {', '.join(map(str, wanted))} does not exist, and no journal is kept",
+        hint="name one with --log FILE, or in the settings' log.files",
+    )
+
+
+def _named(path: Path) -> Source:
+    if path == STDIN:
+        return Source(STDIN, time.time())
+    try:
+        return _file(path)
+    except OSError as error:
+        raise NotFoundError(f"{path} cannot be read: {error.strerror}", hint="run it as root") from None
+
+
+def _file(path: Path) -> Source:
+    with path.open("rb") as file:
+        status, magic = os.fstat(file.fileno()), file.read(6)
+    program = next((program for start, program in _PROGRAMS.items() if magic.startswith(start)), "")
+    return Source(path, status.st_mtime, status.st_size, program)
+
+
+_ROTATED = re.compile(r"(?:\.(\d{1,4})|-(\d{8}(?:-?\d{1,10})?))?(?:\.(?:gz|xz|zst|bz2))?", re.ASCII)
+
+
+def _rotated(path: Path) -> list[Source]:
+    """A log's file and its rotated ones, oldest first. Raises NotFoundError for one that may not be read."""
+    found: list[tuple[tuple[int, str, int], Path]] = []
+    try:
+        names = os.listdir(path.parent)
+    except OSError:
+        return []
+    for name in names:
+        tail = _ROTATED.fullmatch(name[len(path.name) :]) if name.startswith(path.name) else None
+        if tail is not None:
+            # Dates first in their order, then numbers from the highest, then the log itself.
+            number, date = tail.groups()
+            rank = (0, date, 0) if date else (1, "", -int(number)) if number else (2, "", 0)
+            found.append((rank, path.parent / name))
+    return [_named(one) for _, one in sorted(found) if one.is_file()]
+
+
+def within(log: Iterable[Source], period: Period) -> list[Source]:
+    """The sources that can have lines of the period, plain ones cut down to it."""
+    chosen = []
+    for source in log:
+        if period.since is not None and source.reference < period.since:
+            continue  # its last line was written before
+        if source.is_plain and (period.since is not None or period.until is not None):
+            assert source.path is not None
+            with source.path.open("rb") as file:
+                clock, size = Clock(source.reference), os.fstat(file.fileno()).st_size
+
+                def look(at: int, length: int, number: int = file.fileno()) -> bytes:
+                    return os.pread(number, length, at)
+
+                begin = 0 if period.since is None else bisect(look, size, period.since, clock)
+                end = size if period.until is None else bisect(look, size, period.until, clock)
+            if begin >= end:
+                continue
+            source = replace(source, begin=begin, end=end)
+        chosen.append(source)
+    return chosen
+
+
+def blocks(source: Source, period: Period, notes: Notes) -> Iterator[bytes]:
+    """The source's lines of the period, in blocks of whole lines of the usual form."""
+    for _, block in placed_blocks(source, period, notes):
+        yield block
+
+
+def placed_blocks(source: Source, period: Period, notes: Notes) -> Iterator[tuple[int, bytes]]:
+    """The same with the place of each block in the source's text, in bytes."""
+    if source.is_plain:
+        for at, block in _read_plain(source, notes):
+            yield at, plain(block)
+        return
+    clock, at = Clock(source.reference), 0
+    with closing(_read(source, period, notes)) as chunks:
+        for block in whole_lines(chunks):
+            text = plain(block)
+            begin, end = clip(text, period, clock)
+            if begin < end:
+                yield at + begin, text[begin:end]
+            if end < len(text):
+                return  # no later block can have a line of the period
+            at += len(block)
+
+
+def clip(block: bytes, period: Period, clock: Clock) -> tuple[int, int]:
+    """Where in a block the lines of a period begin and end."""
+
+    def look(at: int, length: int) -> bytes:
+        return block[at : at + length]
+
+    begin = 0 if period.since is None else bisect(look, len(block), period.since, clock)
+    end = len(block) if period.until is None else bisect(look, len(block), period.until, clock)
+    return begin, end
+
+
+def bisect(look: Callable[[int, int], bytes], size: int, moment: float, clock: Clock) -> int:
+    """Where the first line that is not before a moment begins; `size` when there is none.
+
+    `look(at, length)` gives bytes from a place. Lines without a time stamp belong to the one before.
+    """
+    low, high = 0, size
+    while low < high:  # the smallest place after which the next line is not before the moment
+        middle = (low + high) // 2
+        found = _next_line(look, middle, size, clock)
+        if found is None or found[1] >= moment:
+            high = middle
+        else:
+            low = max(middle + 1, found[0] + 1)
+    found = _next_line(look, low, size, clock)
+    return size if found is None else found[0]
+
+
+def _next_line(
+    look: Callable[[int, int], bytes], at: int, size: int, clock: Clock
+) -> tuple[int, float] | None:
+    """(beginning, time) of the first line with a time stamp that begins at a place or after it."""
+    at = max(0, at - 1)
+    data, is_begin = b"", at == 0
+    while at < size:
+        if len(data) < LOOK // 2:
+            more = look(at + len(data), LOOK)
+            if not more and not data:
+                return None
+            data += more
+        if is_begin and (when := clock.of_line(data[:64])) is not None:
+            return at, when
+        cut = data.find(b"\n")
+        if cut < 0:
+            at, data, is_begin = at + len(data), b"", False
+        else:
+            at, data, is_begin = at + cut + 1, data[cut + 1 :], True
+    return None
+
+
+def whole_lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """The same bytes in blocks that end with a line. What comes after the last end of a line is left out."""
+    rest = b""
+    for chunk in chunks:
+        cut = chunk.rfind(b"\n") + 1
+        if cut:
+            yield rest + chunk[:cut]
+            rest = chunk[cut:]
+        elif len(rest) > LINE_LIMIT:
+            yield rest + b"\n"
+            rest = chunk
+        else:
+            rest += chunk
+
+
+def _read_plain(source: Source, notes: Notes) -> Iterator[tuple[int, bytes]]:
+    """Whole lines of a file, with their place. What is read beyond the last of them is read again."""
+    assert source.path is not None
+    at, end = source.begin, source.end
+    try:
+        with source.path.open("rb", buffering=0) as file:
+            while end is None or at < end:
+                block = os.pread(file.fileno(), BLOCK if end is None else min(BLOCK, end - at), at)
+                if not block:
+                    return
+                cut = block.rfind(b"\n") + 1
+                if cut:
+                    yield at, block if cut == len(block) else block[:cut]
+                elif len(block) < BLOCK:
+                    return  # the last line is not yet written
+                at += cut or BLOCK  # a line longer than a block is none
+    except OSError as error:
+        notes.problems.append(f"{source.name} could not be read: {error.strerror}")
+
+
+def _read(source: Source, period: Period, notes: Notes) -> Generator[bytes, None, None]:
+    if source.path == STDIN:
+        yield from iter(lambda: sys.stdin.buffer.read(BLOCK), b"")
+        return
+    if source.path is None:
+        argv = ["journalctl", "--quiet", "--no-pager", "--output=json", "SYSLOG_FACILITY=2"]
+        argv += [f"--since=@{period.since:.0f}"] if period.since is not None else []
+        argv += [f"--until=@{period.until + 1:.0f}"] if period.until is not None else []
+    else:
+        argv = [source.program, "-dc", "--", str(source.path)]
+    try:
+        with stream(argv, block=BLOCK, hint=f"install the program {source.program}") as chunks:
+            yield from chunks
+    except ProcessError as error:
+        notes.problems.append(f"{source.name} could not be read to its end: {error.message}")
+
+
+def split(log: Sequence[Source], parts: int) -> list[list[Source]]:
+    """A log in so many parts of about the same size, cut between lines; plain files are cut themselves."""
+    if parts < 2:
+        return [list(log)]
+    total = sum(source.weight for source in log)
+    shares: list[list[Source]] = [[] for _ in range(parts)]
+    seen = 0
+    for source in log:
+        while True:
+            part = min(parts - 1, seen * parts // max(1, total))
+            room = total * (part + 1) // parts - seen
+            if not source.is_plain or source.weight <= room or part == parts - 1:
+                break
+            cut = _line_after(source, source.begin + room)
+            shares[part].append(replace(source, end=cut))
+            seen += cut - source.begin
+            source = replace(source, begin=cut)
+        if source.weight > 0:
+            shares[part].append(source)
+            seen += source.weight
+    return shares
+
+
+def _line_after(source: Source, at: int) -> int:
+    assert source.path is not None
+    end = source.size if source.end is None else source.end
+    with source.path.open("rb") as file:
+        file.seek(at)
+        file.readline()
+        return min(end, file.tell())
