@@ -677,14 +677,19 @@ def test_a_message_that_somebody_else_deletes_or_requeues_meanwhile_is_told_as_v
     assert queue.trash() == []
 
 
-def test_while_postfix_is_down_it_is_refused_before_anything_is_touched(queue: Queue) -> None:
+def test_while_postfix_is_down_it_is_done_or_refused_before_anything_is_touched(queue: Queue) -> None:
+    """Postfix 3.7's postsuper dies at its first line to a log that only a running Postfix writes."""
     one = queue.submit("a@elsewhere.test")
     subprocess.run(["postfix", "-c", str(queue.config), "stop"], check=True, capture_output=True, timeout=60)
     try:
-        refused = queue.act("delete", one, expect=1)
-        assert refused["error"]["code"] == "server"
-        assert "start Postfix" in refused["error"]["hint"]
-        assert queue.where(one) == "deferred"
+        told = queue.act("delete", one, expect=1 if postconf.version() < (3, 8) else 0)
+        if "error" in told:
+            assert told["error"]["code"] == "server"
+            assert "start Postfix" in told["error"]["hint"]
+            assert queue.where(one) == "deferred"
+        else:
+            assert told["counts"] == {"deleted": 1}
+            assert queue.where(one) is None
     finally:
         control.start(queue.config)
         until(lambda: queue.place.spool.joinpath("public", "qmgr").exists())

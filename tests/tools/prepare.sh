@@ -9,8 +9,8 @@ cd "$(dirname "$0")/../.."
 SERVERS="postfix postfix-sqlite dovecot-core dovecot-imapd dovecot-pop3d dovecot-lmtpd dovecot-sieve
 dovecot-managesieved dovecot-sqlite"
 BUILD="gcc libc6-dev"
-# What totals and packed logs are compared with.
-LOGS="pflogsumm zstd xz-utils"
+# What counts and packed logs are compared with; qshape, of Postfix, is written in Perl.
+LOGS="perl pflogsumm zstd xz-utils"
 
 say() { printf '%s\n' "prepare: $*" >&2; }
 
