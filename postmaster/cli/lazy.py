@@ -27,7 +27,9 @@ class _Commands(MutableMapping[str, Command]):
 
     def __getitem__(self, name: str) -> Command:
         if name not in self._loaded:
-            command = typer_main.get_command(import_module(self._modules[name]).app)
+            command: Any = typer_main.get_command(import_module(self._modules[name]).app)
+            # A module may hold several of the group's commands, or be a group of its own.
+            command = getattr(command, "commands", {}).get(name, command)
             command.name = name
             self._loaded[name] = command
         return self._loaded[name]
@@ -47,7 +49,10 @@ class _Commands(MutableMapping[str, Command]):
 
 
 def lazy_group(stubs: dict[str, tuple[str, str]]) -> type[TyperGroup]:
-    """A group class over `name -> (module, one line of help)`. Each module has a Typer `app`."""
+    """A group class over `name -> (module, one line of help)`. Each module has a Typer `app`.
+
+    The app is a group, a single command, or holds the command by its name among others.
+    """
 
     class LazyGroup(TyperGroup):
         def __init__(self, **given: Any) -> None:

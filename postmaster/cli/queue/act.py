@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from postmaster.cli.queue.choose import Chosen, choosing, chosen_test, read_chosen
-from postmaster.cli.queue.group import app
 from postmaster.cli.state import DryRun, Output, Yes, confirm, print_record, say, state_of
 from postmaster.errors import NotFoundError, PartialError, PostmasterError, UsageError
 from postmaster.render.output import Format, moment, size
@@ -24,6 +23,8 @@ if TYPE_CHECKING:
     from postmaster.queue.plan import Plan
     from postmaster.queue.store import Action, Store
     from postmaster.settings import Settings
+
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 All = Annotated[bool, typer.Option("--all", help="Every message in the queue.")]
 Why = Annotated[str | None, typer.Option("--why", metavar="TEXT", help="Why; kept in the history.")]

@@ -56,9 +56,11 @@ class Chosen:
 
     def needs(self) -> frozenset[str]:
         """What must be read of a message to choose by it."""
+        if self.node is None:
+            return frozenset()
         from postmaster.queue.expression import needs
 
-        return frozenset() if self.node is None else needs(self.node)
+        return needs(self.node)
 
 
 def complete_words(incomplete: str) -> list[str]:
@@ -159,6 +161,9 @@ def choose(
     instance: Sequence[str] | None = None,
 ) -> Chosen:
     """What the words and options choose together: all of them must hold. Raises FilterError."""
+    place, names = None if source is None else source.value, tuple(instance or ())
+    if not words and queue is None and all(one is None for one in (sender, recipient, older, larger, reason)):
+        return Chosen(source=place, instances=names)  # a list of everything need not load the filter
     from postmaster.queue.expression import all_of, any_of, check_source, term
 
     nodes, ids, only_ids = _from_words(list(words or []))
@@ -174,14 +179,15 @@ def choose(
         nodes.append(term("reason", "=", f"*{reason}*"))
     queues = any_of(term("queue", "=", one.value) for one in queue or ())
     node = all_of([*nodes, queues] if queues is not None else nodes)
-    place = None if source is None else source.value
     if node is not None and place is not None:
         check_source(node, place)
-    return Chosen(node, ids, place, tuple(instance or ()), only_ids)
+    return Chosen(node, ids, place, names, only_ids)
 
 
 def chosen_test(settings: Settings, chosen: Chosen) -> Test | None:
     """The filter as a test, None where nothing was chosen. Raises FilterError where it cannot be answered."""
+    if chosen.node is None:
+        return None
     import time
 
     from postmaster.postfix.instances import chosen as instances
@@ -189,8 +195,6 @@ def chosen_test(settings: Settings, chosen: Chosen) -> Test | None:
     from postmaster.queue.expression import check_source, compile_filter
     from postmaster.queue.read import source_of
 
-    if chosen.node is None:
-        return None
     for one in instances(settings.postfix.config_directory, chosen.instances):
         check_source(chosen.node, source_of(one, chosen.source))
     return compile_filter(chosen.node, time.time(), header_reader(settings))

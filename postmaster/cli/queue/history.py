@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from postmaster.cli.queue.act import load_places, opened, perform, prepared
-from postmaster.cli.queue.group import app as queue
 from postmaster.cli.state import Output, Yes, print_record, print_rows, say, state_of
 from postmaster.errors import PartialError, UsageError
 from postmaster.render.output import Column, Format, moment, size, timestamp
@@ -18,11 +17,11 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     rich_markup_mode=None,
+    add_completion=False,
     invoke_without_command=True,
     help="What was done to the queue, by whom and why; finish or undo what was interrupted.",
     epilog="Examples: postmaster queue history; postmaster queue history show 12",
 )
-queue.add_typer(app, name="history")
 
 Number = Annotated[int, typer.Argument(metavar="N", help="Number of the action.")]
 

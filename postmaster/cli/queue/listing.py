@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from postmaster.cli.queue.choose import Chosen, choosing, where
-from postmaster.cli.queue.group import app
 from postmaster.cli.queue.rows import (
     COLUMNS,
     DEFAULT_COLUMNS,
@@ -35,6 +34,8 @@ from postmaster.render.output import Column, Format
 if TYPE_CHECKING:
     from postmaster.queue.message import Message
     from postmaster.settings import Settings
+
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 SCREEN_LIMIT = 50  # messages shown on a terminal unless told otherwise
 SORT_LIMIT = 100_000  # messages that are sorted without --limit; each takes half a kilobyte

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from postmaster.cli.queue.choose import Source
-from postmaster.cli.queue.group import app
 from postmaster.cli.queue.rows import row
 from postmaster.cli.state import Output, print_record, say, state_of
 from postmaster.errors import NotFoundError, PartialError, UsageError
@@ -23,6 +22,8 @@ if TYPE_CHECKING:
     from postmaster.queue.attempts import Attempt
     from postmaster.queue.content import Content, Details, Part
     from postmaster.queue.message import Message
+
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 #: What people look for in a header; `--headers` shows the rest.
 _HEADERS = (

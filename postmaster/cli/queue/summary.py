@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from postmaster.cli.queue.choose import Chosen, choosing, where
-from postmaster.cli.queue.group import app
 from postmaster.cli.state import Output, print_rows, say, state_of
 from postmaster.errors import PartialError
 from postmaster.postfix.queue import Listing
@@ -19,6 +18,8 @@ from postmaster.render.output import Column, Format, duration, moment, size
 if TYPE_CHECKING:
     from postmaster.queue.message import Message
     from postmaster.queue.summary import Group, Key, Summary
+
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 SCREEN_LIMIT = 20  # groups shown on a terminal unless told otherwise
 COUNTS_WIDTH = 42  # of the columns beside a reason and its example

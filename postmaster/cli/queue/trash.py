@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from postmaster.cli.queue.act import load_places, opened
-from postmaster.cli.queue.group import app as queue
 from postmaster.cli.state import DryRun, Output, Yes, confirm, print_record, print_rows, say, state_of
 from postmaster.errors import PartialError, PostmasterError, UsageError
 from postmaster.render.output import Column, Format, moment, size, timestamp
@@ -17,11 +16,11 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     rich_markup_mode=None,
+    add_completion=False,
     no_args_is_help=True,
     help="Deleted and redirected messages, which can be restored for some days.",
     epilog="Example: postmaster queue trash restore 4B7Z2K5NHbz8gQ",
 )
-queue.add_typer(app, name="trash")
 
 STAY = "they stay in the trash"
 Which = Annotated[

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from postmaster.cli.queue.choose import Chosen, choosing, read_chosen
-from postmaster.cli.queue.group import app
 from postmaster.cli.queue.summary import label
 from postmaster.cli.state import Output
 from postmaster.errors import PostmasterError, UsageError
@@ -26,6 +25,8 @@ if TYPE_CHECKING:
     from postmaster.queue.message import Message
     from postmaster.queue.summary import Summary
     from postmaster.queue.watch import Frame
+
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 TOP = 10  # destinations and reasons at most
 KEYS_EVERY = 2_000  # messages between two looks at the keyboard
