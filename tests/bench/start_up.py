@@ -37,8 +37,8 @@ def figures() -> Iterator[Figure | LeftOut]:
                 tasks["postmaster queue list (empty)"] = process(
                     [POSTMASTER, "queue", "list"], settings=lab.settings_file
                 )
-                tasks["postqueue -j (empty)"] = process(
-                    ["postqueue", "-c", str(folder / "lab" / "postfix"), "-j"]
+                tasks["postconf"] = process(
+                    ["postconf", "-c", str(folder / "lab" / "postfix"), "-x", "queue_directory"]
                 )
             times = in_turn(tasks, RUNS)
         finally:
@@ -47,7 +47,7 @@ def figures() -> Iterator[Figure | LeftOut]:
     yield compared("postmaster --version", times["postmaster --version"], times[BARE], BARE, BARE_LIMIT)
     listing = "postmaster queue list (empty)"
     if why is None:
-        note = f"of which postqueue -j {times['postqueue -j (empty)'].least:.1f}"
+        note = f"of which postconf {times['postconf'].least:.1f}"
         yield compared(listing, times[listing], times[BARE], BARE, BARE_LIMIT, note)
     else:
         yield LeftOut(listing, why)
