@@ -23,9 +23,9 @@ from postmaster.postfix.log import (
     PickedUp,
     Removed,
 )
+from postmaster.postfix.logfiles import USUAL
 from postmaster.queue.message import Message
 
-SYSTEM_LOGS = (Path("/var/log/mail.log"), Path("/var/log/maillog"))
 PAUSE = 0.1  # seconds between two looks
 LOG_DELAY = 3.0  # seconds that a line may take into the log
 
@@ -90,7 +90,7 @@ class Fate:
 def log_files(places: Mapping[str, Instance], files: Iterable[Path]) -> list[Path]:
     """Where instances log: as the settings say, where Postfix writes itself, else where syslog does."""
     own = (place.log_file for place in places.values() if place.log_file is not None)
-    return list(dict.fromkeys([*files, *own])) or list(SYSTEM_LOGS)
+    return list(dict.fromkeys([*files, *own])) or list(USUAL)
 
 
 def instance_of(tag: str, places: Mapping[str, Instance]) -> str:

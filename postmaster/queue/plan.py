@@ -11,7 +11,6 @@ from postmaster.errors import UsageError
 from postmaster.queue.message import Message
 
 TOP = 5  # senders and destinations that a plan names
-MAXIMUM = 1000  # messages that an action touches without being told
 
 
 @dataclass(slots=True)

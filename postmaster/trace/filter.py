@@ -14,8 +14,6 @@ from functools import cached_property
 
 from postmaster.postfix import events
 
-STATUSES = ("sent", "deferred", "bounced")
-
 
 def matcher(pattern: str) -> Callable[[str], bool]:
     """Whether a name fits a pattern."""

@@ -22,7 +22,6 @@ SLACK = 86_400.0  # seconds that a stamp may lie after the log's own time: clock
 
 _NAMES = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _MONTHS = {name: number for number, name in enumerate(_NAMES, 1)}
-_match_stamp = re.compile(STAMP, re.ASCII).match
 _match_stamp_bytes = re.compile(STAMP.encode(), re.ASCII).match
 
 

@@ -32,7 +32,7 @@ Most = Annotated[
     int, typer.Option("--max", min=0, metavar="N", help="Refuse to touch more than this; 0: any number.")
 ]
 Now = Annotated[bool, typer.Option("--now", help="Keep no copy: it cannot be restored.")]
-MOST = 1000
+MOST = 1000  # messages that an action touches without being told
 SHOWN = 50  # messages named one by one in a table
 
 #: Outcomes with which an action has done what it was asked for.
