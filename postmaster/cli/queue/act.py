@@ -6,11 +6,14 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from postmaster.cli.queue.choose import Chosen, choosing, chosen_test, read_chosen
+from postmaster.cli.sharing import Command, share
+from postmaster.cli.sharing import Options as Shared
 from postmaster.cli.state import DryRun, Output, Yes, confirm, print_record, say, state_of
 from postmaster.errors import NotFoundError, PartialError, PostmasterError, UsageError
 from postmaster.render.output import Format, moment, size
@@ -52,15 +55,44 @@ _UNDO = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What every action is told besides which messages."""
+
+    everything: bool
+    why: str | None
+    most: int
+    yes: bool
+    dry_run: bool
+    output: Format
+
+
+_OPTIONS: Shared = {
+    "everything": (All, False),
+    "why": (Why, None),
+    "most": (Most, MOST),
+    "yes": (Yes, False),
+    "dry_run": (DryRun, False),
+    "output": (Output, Format.table),
+}
+
+
+def acting(command: Command) -> Command:
+    """Give a command what every action takes: which messages as `chosen`, the rest as `asked`."""
+    return choosing(
+        share(command, _OPTIONS, ("asked",), lambda given: {"asked": Asked(**given)}, first=False)
+    )
+
+
 @app.command(
     epilog="Examples: postmaster queue flush 4B7Z2K5NHbz8gQ; "
     "postmaster queue flush 'recipient-domain=example.com' --pace 20/min --stop-on 421,4.7"
 )
-@choosing
+@acting
 def flush(
     context: typer.Context,
     chosen: Chosen,
-    all_: All = False,
+    asked: Asked,
     pace: Annotated[
         str | None, typer.Option(metavar="N/UNIT", help="At most so many: 20/min, 1/s, 500/h.")
     ] = None,
@@ -73,11 +105,6 @@ def flush(
         ),
     ] = None,
     wait: Annotated[float, typer.Option(min=0, metavar="SECONDS", help="For the last outcomes.")] = 60.0,
-    why: Why = None,
-    most: Most = MOST,
-    yes: Yes = False,
-    dry_run: DryRun = False,
-    output: Output = Format.table,
 ) -> None:
     """Try to deliver now, and tell what became of each message.
 
@@ -91,80 +118,65 @@ def flush(
     stops = pacing.parse_stops(stop_on) if stop_on is not None else pacing.STOP_ON if pace else ()
     options = pacing.FlushOptions(interval, stops, wait)
     with prepared(context, "flush", recorded=os.geteuid() == 0) as begun:
-        found = begun.plan(chosen, all_)
-        if dry_run:
-            begun.show(found, output)
+        found = begun.plan(chosen, asked.everything)
+        if asked.dry_run:
+            begun.show(found, asked.output)
             return
-        begun.check_size(found, most)
+        begun.check_size(found, asked.most)
         if len(found.messages) > 1:
-            begun.ask(f"Try to deliver {_messages(found)} now?", found, yes)
+            begun.ask(f"Try to deliver {_messages(found)} now?", found, asked.yes)
         if pace:
             say("the pace bounds what this command triggers; Postfix goes on with its own attempts")
         if not begun.watch.readable:
             say("no mail log can be read here: outcomes are looked up in the queue, which knows less")
-        number = begun.record(found, why, {"pace": pace, "stop_on": list(stops)}, flush=True)
+        number = begun.record(found, asked.why, {"pace": pace, "stop_on": list(stops)}, flush=True)
         with _bar(len(found.messages), "flush") as progress:
             told = pacing.flush(found.messages, options, begun.places, begun.watch, progress)
         begun.close(number, told.done)
         if told.stopped_by:
             say(f"stopped: {told.stopped_by}")
-        begun.tell(output, found, number, told.done)
+        begun.tell(asked.output, found, number, told.done)
 
 
 @app.command(epilog="Examples: postmaster queue hold 4B7Z2K5NHbz8gQ; postmaster queue hold 'age>2d' --yes")
-@choosing
+@acting
 def hold(
     context: typer.Context,
     chosen: Chosen,
-    all_: All = False,
-    why: Why = None,
-    most: Most = MOST,
-    yes: Yes = False,
-    dry_run: DryRun = False,
-    output: Output = Format.table,
+    asked: Asked,
 ) -> None:
     """Put messages on hold: no delivery is tried until they are released."""
-    _perform(context, "hold", chosen, all_, why, most, yes, dry_run, output)
+    _perform(context, "hold", chosen, asked)
 
 
 @app.command(epilog="Example: postmaster queue release 'queue=hold and sender=*@shop.example'")
-@choosing
+@acting
 def release(
     context: typer.Context,
     chosen: Chosen,
-    all_: All = False,
-    why: Why = None,
-    most: Most = MOST,
-    yes: Yes = False,
-    dry_run: DryRun = False,
-    output: Output = Format.table,
+    asked: Asked,
 ) -> None:
     """Release messages from hold: they are tried again when their turn comes."""
-    _perform(context, "release", chosen, all_, why, most, yes, dry_run, output)
+    _perform(context, "release", chosen, asked)
 
 
 @app.command(epilog="Example: postmaster queue requeue 'recipient=*@old.example' --why 'the alias changed'")
-@choosing
+@acting
 def requeue(
     context: typer.Context,
     chosen: Chosen,
-    all_: All = False,
-    why: Why = None,
-    most: Most = MOST,
-    yes: Yes = False,
-    dry_run: DryRun = False,
-    output: Output = Format.table,
+    asked: Asked,
 ) -> None:
     """Take messages in once more, under new IDs: aliases are looked up again. Milters are passed by."""
-    _perform(context, "requeue", chosen, all_, why, most, yes, dry_run, output)
+    _perform(context, "requeue", chosen, asked)
 
 
 @app.command(epilog="Example: postmaster queue bounce 'recipient=*@gone.example' --why 'the domain is gone'")
-@choosing
+@acting
 def bounce(
     context: typer.Context,
     chosen: Chosen,
-    all_: All = False,
+    asked: Asked,
     bounce_outsiders: Annotated[
         bool,
         typer.Option(
@@ -172,39 +184,29 @@ def bounce(
         ),
     ] = False,
     wait: Annotated[float, typer.Option(min=0, metavar="SECONDS", help="For the notifications.")] = 60.0,
-    why: Why = None,
-    most: Most = MOST,
-    yes: Yes = False,
-    dry_run: DryRun = False,
-    output: Output = Format.table,
 ) -> None:
     """Return messages to their senders now, as undeliverable."""
     _perform(
-        *(context, "bounce", chosen, all_, why, most, yes, dry_run, output),
+        *(context, "bounce", chosen, asked),
         bounce_outsiders=bounce_outsiders,
         bounce_wait=wait,
     )
 
 
 @app.command(epilog="Example: postmaster queue expire 4B7Z2K5NHbz8gQ")
-@choosing
+@acting
 def expire(
     context: typer.Context,
     chosen: Chosen,
-    all_: All = False,
+    asked: Asked,
     bounce_outsiders: Annotated[
         bool, typer.Option("--bounce-outsiders", help="Also mail from strangers.")
     ] = False,
     wait: Annotated[float, typer.Option(min=0, metavar="SECONDS", help="For the notifications.")] = 60.0,
-    why: Why = None,
-    most: Most = MOST,
-    yes: Yes = False,
-    dry_run: DryRun = False,
-    output: Output = Format.table,
 ) -> None:
     """The same as bounce."""
     _perform(
-        *(context, "bounce", chosen, all_, why, most, yes, dry_run, output),
+        *(context, "bounce", chosen, asked),
         bounce_outsiders=bounce_outsiders,
         bounce_wait=wait,
     )
@@ -214,42 +216,32 @@ def expire(
     epilog="Examples: postmaster queue delete 4B7Z2K5NHbz8gQ; "
     "postmaster queue delete 'sender=*@shop.example and age>2h' --why 'stolen account' --yes"
 )
-@choosing
+@acting
 def delete(
     context: typer.Context,
     chosen: Chosen,
-    all_: All = False,
+    asked: Asked,
     now: Now = False,
-    why: Why = None,
-    most: Most = MOST,
-    yes: Yes = False,
-    dry_run: DryRun = False,
-    output: Output = Format.table,
 ) -> None:
     """Delete messages. A copy of each is kept in the trash for some days, unless --now is given."""
-    _perform(context, "delete", chosen, all_, why, most, yes, dry_run, output, keep_copy=not now)
+    _perform(context, "delete", chosen, asked, keep_copy=not now)
 
 
 @app.command(epilog="Example: postmaster queue redirect 'recipient=amy@old.example' amy@new.example")
-@choosing
+@acting
 def redirect(
     context: typer.Context,
     chosen: Chosen,
     last: str,
-    all_: All = False,
+    asked: Asked,
     now: Now = False,
-    why: Why = None,
-    most: Most = MOST,
-    yes: Yes = False,
-    dry_run: DryRun = False,
-    output: Output = Format.table,
 ) -> None:
     """Send messages to another address, the last word, instead of the recipients they still have."""
     from postmaster.address import parse_address
 
     address = str(parse_address(last))
     _perform(
-        *(context, "redirect", chosen, all_, why, most, yes, dry_run, output),
+        *(context, "redirect", chosen, asked),
         keep_copy=not now,
         address=address,
     )
@@ -259,37 +251,31 @@ def _perform(
     context: typer.Context,
     verb: str,
     chosen: Chosen,
-    everything: bool,
-    why: str | None,
-    most: int,
-    yes: bool,
-    dry_run: bool,
-    output: Format,
+    asked: Asked,
     *,
     keep_copy: bool = True,
     address: str = "",
     bounce_outsiders: bool = False,
     bounce_wait: float = 60.0,
 ) -> None:
-    from postmaster.queue import act as acting
-    from postmaster.queue import trash
+    from postmaster.queue import act, trash
     from postmaster.queue.store import Item
 
     with prepared(context, verb) as begun:
-        found = begun.plan(chosen, everything)
-        if dry_run:
-            begun.show(found, output)
+        found = begun.plan(chosen, asked.everything)
+        if asked.dry_run:
+            begun.show(found, asked.output)
             return
-        begun.check_size(found, most)
+        begun.check_size(found, asked.most)
         if verb == "bounce" and not bounce_outsiders:
-            _refuse_outsiders(acting.outsiders(found.messages, begun.places), found)
+            _refuse_outsiders(act.outsiders(found.messages, begun.places), found)
         if verb in ("delete", "redirect") and keep_copy:
             trash.check_space(begun.store, begun.settings.queue, found.bytes)
-        begun.ask(_question(verb, found, address, keep_copy), found, yes)
+        begun.ask(_question(verb, found, address, keep_copy), found, asked.yes)
         given = {"keep_copy": keep_copy, "address": address, "bounce_outsiders": bounce_outsiders}
-        number = begun.record(found, why, given)
-        options = acting.Options(
-            acting.Verb(verb),
+        number = begun.record(found, asked.why, given)
+        options = act.Options(
+            act.Verb(verb),
             still=begun.test,
             keep_copy=keep_copy,
             address=address,
@@ -298,7 +284,7 @@ def _perform(
         )
         items = [Item(at, message, None, None, None) for at, message in enumerate(found.messages)]
         result = perform(begun, items, options, number)
-        begun.tell(output, found, number, result, undo=keep_copy)
+        begun.tell(asked.output, found, number, result, undo=keep_copy)
 
 
 def perform(begun: Begun, items: Sequence[Any], options: Options, number: int, **more: Any) -> list[Done]:

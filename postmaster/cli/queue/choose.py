@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import wraps
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from postmaster.cli.sharing import Command, Options, share
 from postmaster.cli.state import state_of
 from postmaster.errors import UsageError
 
@@ -110,43 +110,30 @@ InstanceOption = Annotated[
     typer.Option("--instance", metavar="NAME", help="Only this Postfix instance; may be repeated."),
 ]
 
-_OPTIONS: dict[str, Any] = {
-    "words": Words,
-    "sender": SenderOption,
-    "recipient": RecipientOption,
-    "older": OlderOption,
-    "larger": LargerOption,
-    "reason": ReasonOption,
-    "queue": QueueOption,
-    "source": SourceOption,
-    "instance": InstanceOption,
+_OPTIONS: Options = {
+    "words": (Words, None),
+    "sender": (SenderOption, None),
+    "recipient": (RecipientOption, None),
+    "older": (OlderOption, None),
+    "larger": (LargerOption, None),
+    "reason": (ReasonOption, None),
+    "queue": (QueueOption, None),
+    "source": (SourceOption, None),
+    "instance": (InstanceOption, None),
 }
 
 
-def choosing(command: Callable[..., None]) -> Callable[..., None]:
+def choosing(command: Command) -> Command:
     """Give a command the options above. It takes what they say as its parameter `chosen`."""
-    signature = inspect.signature(command, eval_str=True)
-    own = [one for one in signature.parameters.values() if one.name not in ("chosen", "last")]
-    with_last = "last" in signature.parameters
-    shared = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
-        for name, annotation in _OPTIONS.items()
-    ]
+    with_last = "last" in inspect.signature(command).parameters
 
-    @wraps(command)
-    def with_options(**given: Any) -> None:
-        options = {name: given[name] for name in _OPTIONS}
-        rest = {one.name: given[one.name] for one in own}
-        if with_last:
-            *options["words"], rest["last"] = options["words"] or [""]
-        command(**rest, chosen=choose(**options))
+    def fill(given: dict[str, Any]) -> dict[str, Any]:
+        if not with_last:
+            return {"chosen": choose(**given)}
+        *given["words"], last = given["words"] or [""]
+        return {"chosen": choose(**given), "last": last}
 
-    first = [one for one in own if one.name == "context"]
-    rest = [one for one in own if one.name != "context"]
-    parameters = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in (*first, *shared, *rest)]
-    with_options.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
-    with_options.__annotations__ = {one.name: one.annotation for one in parameters}
-    return with_options
+    return share(command, _OPTIONS, ("chosen", "last"), fill, first=True)
 
 
 def choose(
