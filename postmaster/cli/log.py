@@ -117,20 +117,13 @@ _SECTIONS: tuple[tuple[str, str, Sequence[Column], str], ...] = (
     "postmaster log report --since 24h --compare; "
     "postmaster log report --to example.org --status deferred; postmaster log report -o html > day.html"
 )
+@reading.filtering
 def report(
     context: typer.Context,
+    conditions: reading.Conditions,
     since: reading.Since = None,
     until: reading.Until = None,
     log: reading.Logs = None,
-    sender: reading.Sender = "",
-    to: reading.Recipient = "",
-    message_id: reading.MessageId = "",
-    client: reading.Client = "",
-    sasl: reading.Sasl = "",
-    status: reading.DeliveryStatus = None,
-    dsn: reading.Dsn = "",
-    relay: reading.Relay = "",
-    min_delay: reading.MinDelay = 0.0,
     top: Annotated[int, typer.Option(min=0, metavar="N", help="Lines of each list; 0 for all.")] = 10,
     compare: Annotated[
         bool, typer.Option("--compare", help="Beside it the period of the same length before --since.")
@@ -162,7 +155,7 @@ def report(
             write_line(sys.stdout, line)
         reading.finish(notes)
         return
-    wanted = reading.filter_of(sender, to, message_id, client, sasl, status, dsn, relay, min_delay)
+    wanted = conditions.filter()
     made: dict[str, Any] = {
         "since": _moment(period.since),
         "until": _moment(period.until),

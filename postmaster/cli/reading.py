@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from postmaster.cli.sharing import Command, Options, share
 from postmaster.cli.state import say, state_of
 from postmaster.errors import PartialError, UsageError
 
@@ -69,29 +71,51 @@ def logs_of(context: typer.Context, named: list[Path] | None) -> list[list[Sourc
     return find(state_of(context).settings, named or [])
 
 
-def filter_of(
-    sender: str,
-    recipient: str,
-    message_id: str,
-    client: str,
-    sasl: str,
-    status: Status | None,
-    dsn: str,
-    relay: str,
-    min_delay: float,
-) -> Filter:
-    from postmaster.trace.filter import Filter
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """What the options below say of the messages that are meant."""
 
-    return Filter(
-        sender,
-        recipient,
-        message_id,
-        client,
-        sasl,
-        "" if status is None else status.value,
-        dsn,
-        relay,
-        min_delay,
+    sender: str
+    to: str
+    message_id: str
+    client: str
+    sasl: str
+    status: Status | None
+    dsn: str
+    relay: str
+    min_delay: float
+
+    def filter(self) -> Filter:
+        from postmaster.trace.filter import Filter
+
+        return Filter(
+            *(self.sender, self.to, self.message_id, self.client, self.sasl),
+            "" if self.status is None else self.status.value,
+            *(self.dsn, self.relay, self.min_delay),
+        )
+
+
+_CONDITIONS: Options = {
+    "sender": (Sender, ""),
+    "to": (Recipient, ""),
+    "message_id": (MessageId, ""),
+    "client": (Client, ""),
+    "sasl": (Sasl, ""),
+    "status": (DeliveryStatus, None),
+    "dsn": (Dsn, ""),
+    "relay": (Relay, ""),
+    "min_delay": (MinDelay, 0.0),
+}
+
+
+def filtering(command: Command) -> Command:
+    """Give a command these options. It takes what they say as its parameter `conditions`."""
+    return share(
+        command,
+        _CONDITIONS,
+        ("conditions",),
+        lambda given: {"conditions": Conditions(**given)},
+        first=False,
     )
 
 

@@ -32,8 +32,10 @@ _COLUMNS = [Column(key, key) for key in ("begin", "sender", "outcome", "verdict"
     "postmaster trace --from amy@example.org --status bounced; "
     "postmaster trace probe bob@example.net; zcat old.gz | postmaster trace amy@example.org --log -"
 )
+@reading.filtering
 def trace(
     context: typer.Context,
+    conditions: reading.Conditions,
     what: Annotated[
         list[str] | None,
         typer.Argument(
@@ -45,15 +47,6 @@ def trace(
     since: reading.Since = None,
     until: reading.Until = None,
     log: reading.Logs = None,
-    sender: reading.Sender = "",
-    to: reading.Recipient = "",
-    message_id: reading.MessageId = "",
-    client: reading.Client = "",
-    sasl: reading.Sasl = "",
-    status: reading.DeliveryStatus = None,
-    dsn: reading.Dsn = "",
-    relay: reading.Relay = "",
-    min_delay: reading.MinDelay = 0.0,
     limit: Annotated[
         int | None,
         typer.Option(min=0, metavar="N", help="The latest so many; 0 for all. On a terminal 20."),
@@ -78,7 +71,7 @@ def trace(
 
     settings = state_of(context).settings
     words, notes, period = list(what or []), Notes(), reading.period_of(since, until)
-    wanted = reading.filter_of(sender, to, message_id, client, sasl, status, dsn, relay, min_delay)
+    wanted = conditions.filter()
     is_probe = len(words) == 2 and words[0] == "probe"
     if len(words) > 1 and not is_probe:
         raise UsageError("one WHAT at a time", hint="add conditions: --from, --to, --since")
