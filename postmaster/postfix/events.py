@@ -403,10 +403,6 @@ class Screen(Event):
         return f"{self.what} [{self.address}]:{self.port}{self.detail}"
 
 
-_match_head = re.compile(
-    r"(?:[A-Z][a-z]{2} [ \d]\d )?[^ \n]++ [^ \n]++ "
-    r"(?:[^ \[\n/]++/)++([^ \[\n/:]++)(?:\[\d{1,10}\])?: "
-).match
 _match_delivery = re.compile(DELIVERY, re.ASCII).fullmatch
 _match_queued = re.compile(QUEUED, re.ASCII).fullmatch
 _match_client = re.compile(CLIENT, re.ASCII).fullmatch
@@ -488,14 +484,6 @@ def parse(program: str, text: str) -> Event:
     found = None if text.startswith(_LEVELS) else _match_id(text)
     event = _of_message(program, found[2], text[found.end() :]) if found else None
     return event or _of_daemon(program, text) or Unknown(text)
-
-
-def parse_line(line: str) -> tuple[str, Event] | None:
-    """(program, event) of a whole line, `STAMP HOST TAG/PROGRAM[PID]: TEXT`; None for another program's."""
-    found = _match_head(line)
-    if found is None or found[1] not in PROGRAMS:
-        return None
-    return found[1], parse(found[1], line[found.end() :].rstrip("\r\n"))
 
 
 def _of_message(program: str, queue_id: str | None, rest: str) -> Event | None:

@@ -12,11 +12,12 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
+from postmaster.postfix.events import Delivery
 from postmaster.postfix.instances import Instance
-from postmaster.postfix.log import Delivery, event_of, moment_of, parse_line
+from postmaster.postfix.log import parse_line
+from postmaster.postfix.stamps import Clock
 from postmaster.queue.fate import instance_of, log_files
 from postmaster.queue.message import Message
 
@@ -48,24 +49,23 @@ def attempts(
         one.identity: deque(maxlen=ATTEMPTS) for one in messages
     }
     names = re.compile(rb"|".join(re.escape(one.queue_id.encode()) + rb": to=<" for one in messages))
-    now = datetime.now(UTC).astimezone()
     is_readable = False
     for file in log_files(places, files):
         for path in (file.with_name(f"{file.name}.1"), file):
             with suppress(OSError):
-                for line in _lines_with(path, names):
-                    read = parse_line(line)
-                    event = None if read is None else event_of(read)
-                    if read is None or not isinstance(event, Delivery):
+                clock = Clock(path.stat().st_mtime)
+                for text in _lines_with(path, names):
+                    line = parse_line(text)
+                    if line is None or not isinstance(line.event, Delivery):
                         continue
-                    message = wanted.get((instance_of(event.tag, places), event.queue_id))
-                    moment = moment_of(read.stamp, now)
-                    if message is None or moment is None or moment.timestamp() + SLACK < message.arrival_time:
+                    event, moment = line.event, clock.seconds(line.stamp)
+                    message = wanted.get((instance_of(line.tag, places), event.queue_id))
+                    if message is None or moment is None or moment + SLACK < message.arrival_time:
                         continue
                     found[message.identity].append(
                         Attempt(
-                            *(int(moment.timestamp()), event.recipient, event.relay, event.delay),
-                            *(event.dsn, event.status, event.text),
+                            *(int(moment), event.recipient, event.relay, event.delay),
+                            *(event.dsn or "", event.status, event.text or ""),
                         )
                     )
                 is_readable |= path == file

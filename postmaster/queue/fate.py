@@ -11,22 +11,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
+from postmaster.postfix.events import Delivery, Event, Expired, Notice, Pickup, Queued, Removed, Super
 from postmaster.postfix.instances import Instance
-from postmaster.postfix.log import (
-    Activated,
-    Delivery,
-    Event,
-    Expired,
-    Follower,
-    Moved,
-    Notified,
-    PickedUp,
-    Removed,
-)
+from postmaster.postfix.log import Follower
 from postmaster.postfix.logfiles import USUAL
 from postmaster.queue.message import Message
 
 PAUSE = 0.1  # seconds between two looks
+_TOLD = (Delivery, Queued, Removed, Super, Expired, Notice)  # what happens to a message in the queue
 LOG_DELAY = 3.0  # seconds that a line may take into the log
 
 
@@ -54,23 +46,23 @@ class Fate:
         return [one for one in self.recipients.values() if one.status == status]
 
     def take(self, event: Event) -> None:
-        if self.is_over and not isinstance(event, Notified):
+        if self.is_over and not isinstance(event, Notice):
             return  # a short ID in its next life
         match event:
             case Delivery():
                 self.recipients[event.recipient] = event
-            case Activated():
+            case Queued():
                 self.attempts += 1
             case Removed():
-                self.removed_by = event.by
+                self.removed_by = "qmgr"
+            case Super(action="removed"):
+                self.removed_by = "postsuper"
             case Expired():
                 self.expired = True
-            case Notified() if "non-delivery" in event.what:
+            case Notice() if "non-delivery" in event.kind:
                 self.notified = event.new_id
-            case PickedUp():
+            case Pickup():
                 self.new_id = event.queue_id
-            case Moved() | Notified():
-                pass
 
     def outcome(self) -> tuple[str, str | None]:
         """(delivered, returned or vanished; detail) of a message that left the queue."""
@@ -128,13 +120,15 @@ class Watch:
 
     def poll(self) -> None:
         """Read what came."""
-        for event in self._follower.events():
-            queue_id = event.queue_id
-            if isinstance(event, PickedUp):
-                if event.original_id is None:
-                    continue
-                queue_id = event.original_id
-            key = (instance_of(event.tag, self._places), queue_id)
+        for line in self._follower.parsed():
+            event = line.event
+            if isinstance(event, Pickup):
+                queue_id = event.orig_id
+            else:
+                queue_id = event.queue_id if isinstance(event, _TOLD) else None
+            if queue_id is None:
+                continue
+            key = (instance_of(line.tag, self._places), queue_id)
             fate = self._fates.get(key)
             if fate is not None:
                 fate.take(event)

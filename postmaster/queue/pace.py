@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 from postmaster.errors import NotFoundError, ProcessError, RightsError, UsageError
 from postmaster.postfix import queue as postfix_queue
+from postmaster.postfix.events import Delivery, Event
 from postmaster.postfix.instances import Instance
-from postmaster.postfix.log import Delivery, Event
 from postmaster.postfix.place import locate
 from postmaster.postfix.queue import Listing
 from postmaster.queue.act import Done, Progress
@@ -27,6 +27,7 @@ STOP_ON = ("421", "4.7")  # what a paced flush takes for "slow down" unless told
 WAIT = 60.0  # seconds that the last outcomes are waited for
 LOOK_EVERY = 2.0  # seconds between two looks at the queue where there is no log
 
+_SAID = re.compile(r"(?:said|refused to talk to me): (\d{3})[ -]")
 _UNITS = {"s": 1, "sec": 1, "second": 1, "m": 60, "min": 60, "minute": 60, "h": 3600, "hour": 3600}
 
 
@@ -56,11 +57,19 @@ def is_stop(delivery: Delivery, stops: Sequence[str]) -> bool:
         return False
     for stop in stops:
         if "." not in stop:
-            if delivery.reply == stop:
+            if reply_in(delivery.text or "") == stop:
                 return True
-        elif delivery.dsn == stop or delivery.dsn.startswith(stop + "."):
+        elif delivery.dsn is not None and f"{delivery.dsn}.".startswith(f"{stop}."):
             return True
     return False
+
+
+def reply_in(text: str) -> str | None:
+    """The three digits that the other side said, None where the text names none."""
+    found = _SAID.search(text)
+    if found is not None:
+        return found[1]
+    return text[:3] if text[:3].isdigit() and text[3:4] in (" ", "-") else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +158,7 @@ class _Flush:
 
     def _hear(self, key: tuple[str, str], event: Event) -> None:
         if isinstance(event, Delivery) and self._stopped is None and is_stop(event, self._options.stops):
-            self._stopped = f"{key[1]} to {event.recipient}: {event.text}"
+            self._stopped = f"{key[1]} to {event.recipient}: {event.text or ''}"
 
     def _trigger(self, at: int, message: Message) -> bool:
         """Ask Postfix for an attempt. Whether it was asked."""
@@ -224,7 +233,7 @@ class _Flush:
     def _so_far(self, message: Message) -> Done:
         last = deque(self._watch.fate(message).recipients.values(), maxlen=1)
         if last:
-            return Done(message, "waiting", f"so far {last[0].status}: {last[0].text}")
+            return Done(message, "waiting", f"so far {last[0].status}: {last[0].text or ''}")
         return Done(message, "waiting", None if self._watch.readable else "there is no log to tell")
 
 
@@ -239,4 +248,4 @@ def _outcome(message: Message, fate: Fate) -> tuple[str, str | None] | None:
     first = deferred[0]
     more = f" (and {len(deferred) - 1} more)" if len(deferred) > 1 else ""
     sent = len(fate.of_status("sent"))
-    return "deferred", (f"{sent} sent; " if sent else "") + f"{first.recipient}: {first.text}{more}"
+    return "deferred", (f"{sent} sent; " if sent else "") + f"{first.recipient}: {first.text or ''}{more}"

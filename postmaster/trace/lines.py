@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 
 from postmaster.dovecot import events as dovecot
 from postmaster.postfix import events as postfix
-from postmaster.trace.times import STAMP, Clock
+from postmaster.postfix.stamps import STAMP, Clock
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,13 +16,13 @@ from typing import Any
 
 from postmaster.dovecot import events as dovecot
 from postmaster.postfix import events as postfix
+from postmaster.postfix.stamps import Clock
 from postmaster.trace import parallel
 from postmaster.trace.filter import Filter
 from postmaster.trace.lines import Line, parse
 from postmaster.trace.lives import Life, Lives, queue_id_of
 from postmaster.trace.sources import Notes, Period, Source, blocks, split, within
 from postmaster.trace.statistics import ONE, STAGES, Statistics, Way
-from postmaster.trace.times import Clock
 
 WORTH = 8 << 20  # bytes of text from which a second process pays
 PROCESSES = 2  # more would not pay before several GiB, and cost memory

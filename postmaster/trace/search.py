@@ -20,12 +20,12 @@ from typing import IO
 
 from postmaster.errors import UsageError
 from postmaster.postfix import events as postfix
+from postmaster.postfix.stamps import Clock
 from postmaster.trace import parallel
 from postmaster.trace.filter import Filter, matcher
 from postmaster.trace.lines import Line, parse
 from postmaster.trace.lives import Life
 from postmaster.trace.sources import STDIN, Notes, Period, Source, blocks, placed_blocks, split, within
-from postmaster.trace.times import Clock
 
 WORTH = 16 << 20  # bytes of text from which a second process pays
 BEFORE, AFTER = 120.0, 30.0  # seconds around a line in which the rest of its session is looked for

@@ -24,10 +24,10 @@ from pathlib import Path
 
 from postmaster.errors import NotFoundError, ProcessError
 from postmaster.postfix.logfiles import log_files
+from postmaster.postfix.stamps import Clock
 from postmaster.process import stream
 from postmaster.settings import Settings
 from postmaster.trace.lines import plain
-from postmaster.trace.times import Clock
 
 BLOCK = 1 << 20  # bytes that are read at once
 LINE_LIMIT = 1 << 16  # bytes without an end of line after which one is put

@@ -18,8 +18,8 @@ from typing import TypeVar
 
 from postmaster.dovecot import events as dovecot
 from postmaster.postfix import events as postfix
+from postmaster.postfix.stamps import Clock
 from postmaster.trace.lines import Line, parse
-from postmaster.trace.times import Clock
 
 _Key = TypeVar("_Key", bound=Hashable)
 

@@ -160,15 +160,6 @@ def test_each_shape_becomes_its_event_and_prints_back(program: str, line: str, e
     assert parse(program, str(event)) == event
 
 
-@pytest.mark.parametrize("stamp", ["May 28 20:26:40", "May  8 20:26:40", "2026-05-28T20:26:40.5+02:00"])
-@pytest.mark.parametrize("tag", ["postfix/qmgr", "postfix-out/x/qmgr"])
-def test_a_whole_line_gives_its_program_and_event(stamp: str, tag: str) -> None:
-    assert events.parse_line(f"{stamp} mail {tag}[17]: {ID}: removed\n") == ("qmgr", Removed(ID))
-    assert events.parse_line(f"{stamp} mail opendkim[17]: {ID}: removed") is None
-    assert events.parse_line(f"{stamp} mail other/thing[17]: {ID}: removed") is None
-    assert events.parse_line(f"{stamp} mail dovecot: lmtp(x): a/qmgr[17]: {ID}: removed") is None
-
-
 def test_a_quoted_local_part_cannot_pass_for_fields_of_a_delivery() -> None:
     evil = r'"x>, relay=none, delay=1, dsn=2.0.0, status=sent (ok)\""@example.org'
     line = f"{ID}: to=<{evil}>, relay=mx[192.0.2.1]:25, delay=2, dsn=5.1.1, status=bounced (no (such) user)"

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from postmaster.errors import UsageError
-from postmaster.postfix.log import Delivery
-from postmaster.queue.pace import is_stop, parse_pace, parse_stops
+from postmaster.postfix.events import Delivery
+from postmaster.queue.pace import is_stop, parse_pace, parse_stops, reply_in
 
 
 def test_paces() -> None:
@@ -38,7 +38,7 @@ def test_any_text_is_a_pace_or_a_mistake(text: str) -> None:
 
 
 def delivery(dsn: str, text: str, status: str = "deferred") -> Delivery:
-    return Delivery("postfix", "smtp", "8E360228131", "a@b", None, "x", 0.0, (), dsn, status, text)
+    return Delivery("8E360228131", "a@b", None, "x", None, 0.0, (), None, dsn, status, text)
 
 
 @pytest.mark.parametrize(
@@ -56,3 +56,9 @@ def delivery(dsn: str, text: str, status: str = "deferred") -> Delivery:
 def test_what_stops(dsn: str, text: str, stops: tuple[str, ...], expected: bool) -> None:
     assert is_stop(delivery(dsn, text), stops) is expected
     assert not is_stop(delivery(dsn, text, "sent"), stops)
+
+
+def test_the_reply_in_a_text() -> None:
+    assert reply_in("250 2.0.0 Ok (queued) as 4B7Z2K5NHbz8gQ") == "250"
+    assert reply_in("host x[1.2.3.4] said: 421 4.7.0 later") == "421"
+    assert reply_in("connect to x[1.2.3.4]:25: Connection refused") is None

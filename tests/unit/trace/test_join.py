@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from postmaster.errors import UsageError
+from postmaster.postfix.stamps import Clock
 from postmaster.trace.filter import Filter
 from postmaster.trace.history import history
 from postmaster.trace.join import Stories, stories
@@ -23,7 +24,6 @@ from postmaster.trace.lines import Line, parse
 from postmaster.trace.report import lines as lines_of
 from postmaster.trace.search import Logs, Query
 from postmaster.trace.sources import Notes, Period, Source
-from postmaster.trace.times import Clock
 from postmaster.trace.verdict import verdict
 from tests.tools.maillog import Traffic
 

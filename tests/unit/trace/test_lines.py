@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from postmaster.dovecot import events as dovecot
 from postmaster.postfix.events import Connect, Removed
+from postmaster.postfix.stamps import Clock
 from postmaster.trace.lines import parse, plain
-from postmaster.trace.times import Clock
 
 NOW = 1_780_000_000.0
 CLOCK = Clock(NOW)

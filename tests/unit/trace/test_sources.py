@@ -15,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from postmaster.errors import NotFoundError
+from postmaster.postfix.stamps import Clock
 from postmaster.settings import LogSettings, PostfixSettings, Settings
 from postmaster.trace import sources
 from postmaster.trace.sources import Notes, Period, Source, bisect, blocks, find, split, whole_lines, within
-from postmaster.trace.times import Clock
 
 BEGIN = datetime(2026, 5, 28, tzinfo=UTC)
 NOW = BEGIN.timestamp()

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from postmaster.postfix.stamps import Clock
 from postmaster.trace import statistics
 from postmaster.trace.lines import parse
 from postmaster.trace.report import percentiles, report
 from postmaster.trace.statistics import Statistics
-from postmaster.trace.times import Clock
 from tests.tools.maillog import Traffic
 
 NOW = datetime(2026, 5, 28, 12, tzinfo=UTC).timestamp()

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from postmaster.errors import UsageError
-from postmaster.trace.times import Clock, moment
+from postmaster.postfix.stamps import Clock
+from postmaster.trace.times import moment
 
 
 @pytest.fixture(autouse=True)
