@@ -44,6 +44,7 @@ __all__ = [
     "compile_filter",
     "fields_of",
     "needs",
+    "needs_spool",
     "parse",
     "parse_word",
     "term",
@@ -92,10 +93,15 @@ def term(name: str, operator: str, value: str) -> Not | Term:
     return Not(made) if operator.startswith("!") else made
 
 
+def needs_spool(node: Node) -> bool:
+    """Whether a filter asks for what `postqueue` cannot know."""
+    return not fields_of(node).isdisjoint(SPOOL_ONLY)
+
+
 def check_source(node: Node, source: str) -> None:
-    """Refuse a filter that asks for what `postqueue` cannot know. Raises FilterError."""
-    missing = sorted(fields_of(node) & SPOOL_ONLY) if source == "postqueue" else []
-    if missing:
+    """Refuse a filter that asks for what its source cannot know. Raises FilterError."""
+    if source == "postqueue" and needs_spool(node):
+        missing = sorted(fields_of(node) & SPOOL_ONLY)
         raise FilterError(
             f"{' and '.join(missing)} cannot be told from postqueue",
             hint="run it as root, with --source spool",

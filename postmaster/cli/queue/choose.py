@@ -179,11 +179,12 @@ def chosen_test(settings: Settings, chosen: Chosen) -> Test | None:
 
     from postmaster.postfix.instances import chosen as instances
     from postmaster.queue.content import header_reader
-    from postmaster.queue.expression import check_source, compile_filter
+    from postmaster.queue.expression import check_source, compile_filter, needs_spool
     from postmaster.queue.read import source_of
 
-    for one in instances(settings.postfix.config_directory, chosen.instances):
-        check_source(chosen.node, source_of(one, chosen.source))
+    if needs_spool(chosen.node):  # only then it matters, and to find out starts a program
+        for one in instances(settings.postfix.config_directory, chosen.instances):
+            check_source(chosen.node, source_of(one, chosen.source))
     return compile_filter(chosen.node, time.time(), header_reader(settings))
 
 
