@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from postmaster.cli.queue.act import load_places, opened, perform, prepared
+from postmaster.cli.queue.begun import load_places, opened, perform, prepared
 from postmaster.cli.state import Output, Yes, print_record, print_rows, say, state_of
 from postmaster.errors import PartialError, UsageError
 from postmaster.render.output import Column, Format, moment, size, timestamp
@@ -146,7 +146,7 @@ def finish(context: typer.Context, number: Number, yes: Yes = False, output: Out
 @app.command(epilog="Example: postmaster queue history release 12")
 def release(context: typer.Context, number: Number, output: Output = Format.table) -> None:
     """Undo an action that was interrupted: what it left on hold is put back where it was."""
-    from postmaster.queue.act import let_go
+    from postmaster.queue.interrupted import let_go
 
     with prepared(context, "release") as begun:
         _interrupted(begun.store, number)

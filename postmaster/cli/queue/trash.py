@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from postmaster.cli.queue.act import load_places, opened
+from postmaster.cli.queue.begun import load_places, opened
 from postmaster.cli.state import DryRun, Output, Yes, confirm, print_record, print_rows, say, state_of
 from postmaster.errors import PartialError, PostmasterError, UsageError
 from postmaster.render.output import Column, Format, moment, size, timestamp
