@@ -147,6 +147,7 @@ def requeue(
     _perform(context, "requeue", chosen, asked)
 
 
+@app.command("expire", help="The same as bounce.", epilog="Example: postmaster queue expire 4B7Z2K5NHbz8gQ")
 @app.command(epilog="Example: postmaster queue bounce 'recipient=*@gone.example' --why 'the domain is gone'")
 @acting
 def bounce(
@@ -162,25 +163,6 @@ def bounce(
     wait: Annotated[float, typer.Option(min=0, metavar="SECONDS", help="For the notifications.")] = 60.0,
 ) -> None:
     """Return messages to their senders now, as undeliverable."""
-    _perform(
-        *(context, "bounce", chosen, asked),
-        bounce_outsiders=bounce_outsiders,
-        bounce_wait=wait,
-    )
-
-
-@app.command(epilog="Example: postmaster queue expire 4B7Z2K5NHbz8gQ")
-@acting
-def expire(
-    context: typer.Context,
-    chosen: Chosen,
-    asked: Asked,
-    bounce_outsiders: Annotated[
-        bool, typer.Option("--bounce-outsiders", help="Also mail from strangers.")
-    ] = False,
-    wait: Annotated[float, typer.Option(min=0, metavar="SECONDS", help="For the notifications.")] = 60.0,
-) -> None:
-    """The same as bounce."""
     _perform(
         *(context, "bounce", chosen, asked),
         bounce_outsiders=bounce_outsiders,

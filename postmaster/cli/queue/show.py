@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from postmaster.cli.queue.choose import Source
+from postmaster.cli.queue.choose import InstanceOption, SourceOption
 from postmaster.cli.queue.rows import row
 from postmaster.cli.state import Output, print_record, say, state_of
 from postmaster.errors import NotFoundError, PartialError, UsageError
@@ -55,16 +55,8 @@ def show(
     escape: Annotated[
         bool, typer.Option("--escape", help="With --raw: escape what could control a terminal.")
     ] = False,
-    source: Annotated[
-        Source | None,
-        typer.Option(
-            "--source", help="Read the spool (root) or ask postqueue; by itself the best that is allowed."
-        ),
-    ] = None,
-    instance: Annotated[
-        list[str] | None,
-        typer.Option("--instance", metavar="NAME", help="Only this Postfix instance; may be repeated."),
-    ] = None,
+    source: SourceOption = None,
+    instance: InstanceOption = None,
     output: Output = Format.table,
 ) -> None:
     """Show messages: envelope, recipients and reasons, header, structure, and the text on demand."""
