@@ -310,6 +310,11 @@ class Policy(Event):
     helo: str | None = None
     more: str = ""
 
+    @property
+    def effect(self) -> str:
+        """The action, whoever asked for it: a milter's and a proxy's reject is a reject."""
+        return effect(self.action)
+
     def __str__(self) -> str:
         peer = _peer(self.name, self.address, self.port)
         head = f"{self.queue_id or 'NOQUEUE'}: {self.action}: {self.stage} from {peer}: {self.text}"
@@ -331,6 +336,36 @@ class Content(Event):
     action: str
     part: str
     text: str
+
+    @property
+    def effect(self) -> str:
+        return effect(self.action)
+
+    @property
+    def matched(self) -> str:
+        """The line of the mail."""
+        return self.text[: self._envelope()].rpartition(" from ")[0] or self.text
+
+    @property
+    def given(self) -> str:
+        """What the rule said; empty where it said nothing."""
+        _, envelope, given = self.text[self._envelope() :].rpartition(">: ")
+        return given if envelope else ""
+
+    @property
+    def sender(self) -> str | None:
+        found = _match_envelope(self.text, self._envelope() + 1)
+        return found[1] if found else None
+
+    @property
+    def recipient(self) -> str | None:
+        found = _match_envelope(self.text, self._envelope() + 1)
+        return found[2] if found else None
+
+    def _envelope(self) -> int:
+        """Where the envelope begins: the last place, as the mail's own line stands before it."""
+        at = self.text.rfind("; from=<")
+        return at if at >= 0 else len(self.text)
 
     def __str__(self) -> str:
         return f"{self.queue_id}: {self.action}: {self.part} {self.text}"
@@ -640,6 +675,11 @@ _VARYING = (
     re.compile(r"\b[^\s@<>()\[\]]{1,64}@[^\s@<>()\[\];,:]{1,255}"),
     re.compile(r"\b(?=\w{0,40}\d)[0-9A-Za-z_-]{10,}\b|\b\d{4,}\b"),
 )
+
+
+def effect(action: str) -> str:
+    """An action of a restriction without who asked for it."""
+    return action.removeprefix("milter-").removeprefix("proxy-")
 
 
 def _peer(name: str, address: str, port: str | None) -> str:
