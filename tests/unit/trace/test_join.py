@@ -185,7 +185,7 @@ def test_a_local_forward_is_folded(tmp_path: Path) -> None:
     for what in ("AAAAA1", "BBBBB2", "amy@z.test"):
         (story,) = trace(path, what).stories
         assert [one.recipient for one in history(story).outcomes] == ["amy@z.test"]
-        assert verdict(history(story)).text == "Delivered to mx.z.test for amy@z.test 1 s after arrival."
+        assert verdict(history(story)).text == "Delivered to mx.z.test for amy@z.test 2 s after arrival."
 
 
 def test_a_part_of_the_story_that_is_not_in_the_logs_is_said(tmp_path: Path) -> None:
