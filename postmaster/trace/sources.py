@@ -17,6 +17,7 @@ fraction of what it takes to read it, and nothing has to be held for a part that
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import sys
@@ -308,9 +309,10 @@ def _read(source: Source, period: Period, notes: Notes) -> Generator[bytes, None
         yield from iter(lambda: sys.stdin.buffer.read(BLOCK), b"")
         return
     if source.path is None:
-        argv = ["journalctl", "--quiet", "--no-pager", "--output=json", "SYSLOG_FACILITY=2"]
-        argv += [f"--since=@{period.since:.0f}"] if period.since is not None else []
-        argv += [f"--until=@{period.until + 1:.0f}"] if period.until is not None else []
+        argv = ["journalctl", "--quiet", "--no-pager", "--all", "--output=json", "SYSLOG_FACILITY=2"]
+        # Whole seconds on either side; the lines of the period are cut out of them.
+        argv += [f"--since=@{math.floor(period.since)}"] if period.since is not None else []
+        argv += [f"--until=@{math.ceil(period.until)}"] if period.until is not None else []
     else:
         argv = [source.program, "-dc", "--", str(source.path)]
     try:
