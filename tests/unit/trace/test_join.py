@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from postmaster import process
 from postmaster.errors import UsageError
 from postmaster.postfix.stamps import Clock
 from postmaster.trace.filter import Filter
@@ -221,3 +222,19 @@ def test_a_packed_log_is_searched_as_a_plain_one(tmp_path: Path) -> None:
     expected = shown(trace(path, "traced@d0.example"))
     assert len(expected) >= 25
     assert shown(trace(packed, "traced@d0.example")) == expected
+
+
+def test_a_compressed_log_is_unpacked_a_few_times_however_many_messages_it_has(tmp_path: Path) -> None:
+    plain, packed = tmp_path / "mail.log", tmp_path / "mail.log.gz"
+    traffic = Traffic(8000, rate=20.0)  # so that each message has a stretch of time of its own
+    traffic.write(plain)
+    packed.write_bytes(gzip.compress(plain.read_bytes()))
+    begun: list[str] = []
+    process.observers.append(lambda argv, _: begun.append(argv))
+    try:
+        found = trace(packed, traffic.traced)
+    finally:
+        process.observers.pop()
+    assert len(found.stories) == traffic.traced_messages
+    assert shown(found) == shown(trace(plain, traffic.traced))
+    assert 0 < len(begun) <= 6  # to find them, their lines, what is beside them, and the beginning
