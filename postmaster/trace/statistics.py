@@ -37,7 +37,10 @@ SENT, DEFERRED, BOUNCED = b"sent", (b"deferred", b"SOFTBOUNCE"), b"bounced"
 # The line up to its text, with its hour and program; every loop is possessive. Whether the hour is one is
 # looked at when it changes. A block's first byte tells which form it has; a line of the other form is read
 # by the slow lane.
-_TAG = r"(?:postfix/|(?:[^ \[\n/]++/)++)(smtpd|qmgr|cleanup|lmtp|smtp|pickup|bounce|local|virtual|error|postscreen)\[\d++\]: "
+_TAG = (
+    r"(?:postfix/|(?:[^ \[\n/]++/)++)"
+    r"(smtpd|qmgr|cleanup|lmtp|smtp|pickup|bounce|local|virtual|error|postscreen)\[\d++\]: "
+)
 _TLS = (
     r"[AUTV][a-z]{5,8} TLS connection (?:established|reused) (from|to) [^ \n]++ ([^ \n]++)"
     r" with cipher [^\n]*+"
