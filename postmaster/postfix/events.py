@@ -373,12 +373,16 @@ class Content(Event):
 
 @dataclass(frozen=True, slots=True)
 class Canceled(Event):
-    """cleanup dropped a message that was not finished (3.10 and later)."""
+    """cleanup dropped a message instead of queueing it (3.10 and later).
+
+    `how` is `canceled`, `removed (canceled)` or `removed (discarded)`.
+    """
 
     queue_id: str
+    how: str
 
     def __str__(self) -> str:
-        return f"{self.queue_id}: canceled"
+        return f"{self.queue_id}: {self.how}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -460,6 +464,7 @@ _match_notice = re.compile(
     rf"{QUEUE_ID}",
     re.ASCII,
 ).fullmatch
+_match_canceled = re.compile(r"canceled|removed \([a-z ]{1,40}\)").fullmatch
 _match_super = re.compile(r"removed|placed on hold|released from hold|requeued|expired").fullmatch
 _match_tls = re.compile(
     rf"(Anonymous|Untrusted|Trusted|Verified) TLS connection (established|reused) (from|to) {_PEER}: "
@@ -500,6 +505,7 @@ _TROUBLES = (
     "certificate verification",
     "network address conversion",
     "replace: ",
+    "skipped, still being delivered",
 )
 _REMARKS = (
     "statistics: ", "table ", "daemon started", "terminating on signal", "reload", "starting the Postfix",
@@ -547,8 +553,8 @@ def _of_message(program: str, queue_id: str | None, rest: str) -> Event | None:
     if rest.startswith("uid="):
         found = _match_pickup(rest)
         return Pickup(queue_id, int(found[1]), found[2], found[3]) if found else None
-    if rest == "canceled":
-        return Canceled(queue_id)
+    if _match_canceled(rest):
+        return Canceled(queue_id, rest)
     if found := _match_notice(rest):
         return Notice(queue_id, found[1], found[2])
     if found := _match_content(rest):

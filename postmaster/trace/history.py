@@ -334,7 +334,7 @@ def _step(line: Line) -> Step | None:
         case postfix.Removed():
             kind, text = "removed", "left the queue"
         case postfix.Canceled():
-            kind, text = "canceled", "not finished, dropped"
+            kind, text = "canceled", "dropped, not queued"
         case postfix.Lost():
             kind, text = "lost", f"{event.what} after {event.command}"
         case postfix.Trouble():

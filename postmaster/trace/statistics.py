@@ -202,7 +202,7 @@ class Statistics:
                 self._client(hour, _bytes(event.queue_id), _bytes(event.name), _bytes(event.address), login)
             case postfix.Pickup():
                 self._received(hour, _bytes(event.queue_id))
-            case postfix.Removed():
+            case postfix.Removed() | postfix.Canceled():
                 self._removed(_bytes(event.queue_id))
             case postfix.Super(action="removed"):
                 self._removed(_bytes(event.queue_id))
