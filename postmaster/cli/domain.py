@@ -10,12 +10,14 @@ from postmaster.address import parse_domain
 from postmaster.cli.state import (
     DryRun,
     Output,
+    Reason,
     Yes,
     complete,
     confirm,
     print_record,
     print_rows,
     say,
+    say_undo,
     state_of,
 )
 from postmaster.render.output import Column, Format
@@ -70,6 +72,7 @@ def add(
             metavar="NAME", help="Answer for the addresses of this domain.", autocompletion=complete("domain")
         ),
     ] = None,
+    reason: Reason = None,
     output: Output = Format.table,
 ) -> None:
     """Host a domain. An alias domain answers for the addresses that exist in the one it stands for."""
@@ -77,7 +80,7 @@ def add(
 
     wanted, home = parse_domain(name), parse_domain(alias_of) if alias_of else None
     command = f"domain add {wanted}" + (f" --alias-of {home}" if home else "")
-    with state_of(context).directory(command) as directory, directory.change() as change:
+    with state_of(context).directory(command, reason=reason) as directory, directory.change() as change:
         added = domains.add(change, wanted, home)
     for note in added.notes:
         say(f"note: {note}")
@@ -109,13 +112,14 @@ def remove(
     name: Name,
     yes: Yes = False,
     dry_run: DryRun = False,
+    reason: Reason = None,
     output: Output = Format.table,
 ) -> None:
     """Host a domain no longer. Refused while it has users, aliases or alias domains."""
     from postmaster.directory import domains
 
     wanted = parse_domain(name)
-    with state_of(context).directory(f"domain remove {wanted}") as directory:
+    with state_of(context).directory(f"domain remove {wanted}", reason=reason) as directory:
         with directory.read() as reading:
             record = domains.show(reading, wanted)
         if not dry_run:
@@ -123,6 +127,5 @@ def remove(
         with directory.change(keep=not dry_run) as change:
             domains.remove(change, wanted)
     if not dry_run:
-        back = f" --alias-of {record.alias_of}" if record.alias_of else ""
-        say(f"undo: postmaster domain add {wanted}{back}")
+        say_undo(change)
     print_record(output, {**row(record), "removed": not dry_run})

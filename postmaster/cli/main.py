@@ -28,6 +28,8 @@ COMMANDS = {
     "user": ("postmaster.cli.user", "Users: mailboxes, logins, switches."),
     "alias": ("postmaster.cli.alias", "Aliases and catch-alls."),
     "forward": ("postmaster.cli.forward", "Users' mail sent on to other addresses."),
+    "history": ("postmaster.cli.history", "Who changed what in the directory, when and why."),
+    "undo": ("postmaster.cli.undo", "Take back changes of the directory."),
     "publish": ("postmaster.cli.publish", "Bring the servers' look-ups up to date."),
     "setup": ("postmaster.cli.setup", "Wire the directory into Postfix and Dovecot."),
     "lab": ("postmaster.cli.lab", "A private, throwaway Postfix and Dovecot."),

@@ -12,6 +12,7 @@ from postmaster.address import Address, parse_address, parse_domain, parse_own_a
 from postmaster.cli.state import (
     DryRun,
     Output,
+    Reason,
     Yes,
     complete,
     confirm,
@@ -20,6 +21,7 @@ from postmaster.cli.state import (
     say,
     state_of,
 )
+from postmaster.cli.until import Until, parse_until
 from postmaster.errors import UsageError
 from postmaster.render.output import Column, Format, cell, size
 
@@ -54,10 +56,14 @@ _COLUMNS = [
     Column("name", "NAME"),
     Column("quota", "QUOTA", right=True),
     Column("off", "SWITCHED OFF"),
+    Column("until", "UNTIL"),
 ]
 _SWITCHES = ("login", "imap", "pop3", "send", "receive")
 #: Of a row.
-KEYS = ("address", "login_name", "name", *_SWITCHES, "quota_bytes", "scheme", "mail_folder", "created_at")
+KEYS = (
+    *("address", "login_name", "name", *_SWITCHES, "quota_bytes", "scheme", "mail_folder", "created_at"),
+    *("until", "locked_at"),
+)
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 SECRET_LIMIT = 4096  # characters read from standard input
 
@@ -75,6 +81,8 @@ def row(user: User, settings: Settings) -> dict[str, Any]:
         "scheme": user.scheme,
         "mail_folder": mail_folder(settings.mail, user),
         "created_at": user.created_at,
+        "until": user.until,
+        "locked_at": user.locked_at,
     }
 
 
@@ -110,6 +118,8 @@ def add(
     password_stdin: PasswordStdin = False,
     hash_stdin: HashStdin = False,
     generate: Generate = False,
+    until: Until = None,
+    reason: Reason = None,
     output: Output = Format.table,
 ) -> None:
     """Make a user with a mailbox. Without an option for it the password is asked for."""
@@ -117,11 +127,12 @@ def add(
 
     where = parse_own_address(address)
     limit = parse_size(quota) if quota is not None else None
+    end = parse_until(until) if until is not None else None
     state = state_of(context)
-    with state.directory(f"user add {where}") as directory:
+    with state.directory(f"user add {where}", reason=reason) as directory:
         hashed, generated = _secret(where, password_stdin, hash_stdin, generate)
         with directory.change() as change:
-            user = users.add(change, where, password_hash=hashed, name=name or "", quota=limit)
+            user = users.add(change, where, password_hash=hashed, name=name or "", quota=limit, until=end)
     print_record(output, {**_shown(row(user, state.settings), output), **generated})
 
 
@@ -146,6 +157,7 @@ def list_(
         full = _shown(row(user, state.settings), output)
         if output is Format.table:
             full["off"] = [switch for switch in _SWITCHES if not full[switch]]
+            full["off"] += ["locked"] if user.locked_at else []
         return full
 
     with state.directory("user list") as directory, directory.read() as reading:
@@ -179,13 +191,14 @@ def password(
     password_stdin: PasswordStdin = False,
     hash_stdin: HashStdin = False,
     generate: Generate = False,
+    reason: Reason = None,
     output: Output = Format.table,
 ) -> None:
     """Give a user a new password. The old one is refused at the very next login."""
     from postmaster.directory import users
 
     where = parse_address(address)
-    with state_of(context).directory(f"user password {where}") as directory:
+    with state_of(context).directory(f"user password {where}", reason=reason) as directory:
         with directory.read() as reading:
             users.show(reading, where)  # before anybody is asked for a password
         hashed, generated = _secret(where, password_stdin, hash_stdin, generate)
@@ -209,19 +222,23 @@ def set_(
     receive: Annotated[bool | None, typer.Option(help="Receive mail; off: senders get 550.")] = None,
     quota: Quota = None,
     name: Name = None,
+    until: Until = None,
+    reason: Reason = None,
     output: Output = Format.table,
 ) -> None:
-    """Switch a user's rights on and off, each on its own, or change quota and name."""
+    """Switch a user's rights on and off, each on its own, or change quota, name and end."""
     from postmaster.directory import users
+    from postmaster.directory.addresses import KEEP
 
     where = parse_address(address)
     given = {"login": login, "imap": imap, "pop3": pop3, "send": send, "receive": receive}
-    if quota is None and name is None and all(value is None for value in given.values()):
+    if quota is None and name is None and until is None and all(value is None for value in given.values()):
         raise UsageError("nothing to change", hint="see: postmaster user set --help")
-    limit = users.KEEP if quota is None else parse_size(quota)
+    limit = KEEP if quota is None else parse_size(quota)
+    end = KEEP if until is None else parse_until(until)
     state = state_of(context)
-    with state.directory(f"user set {where}") as directory, directory.change() as change:
-        changed = users.update(change, where, name=name, quota=limit, **given)
+    with state.directory(f"user set {where}", reason=reason) as directory, directory.change() as change:
+        changed = users.update(change, where, name=name, quota=limit, until=end, **given)
     for note in changed.notes:
         say(f"note: {note}")
     before, after = row(changed.before, state.settings), row(changed.after, state.settings)
@@ -241,6 +258,7 @@ def remove(
     address: Where,
     yes: Yes = False,
     dry_run: DryRun = False,
+    reason: Reason = None,
     output: Output = Format.table,
 ) -> None:
     """Take a user away. The mail folder stays where it is and is named.
@@ -251,7 +269,7 @@ def remove(
 
     where = parse_address(address)
     state = state_of(context)
-    with state.directory(f"user remove {where}") as directory:
+    with state.directory(f"user remove {where}", reason=reason) as directory:
         with directory.read() as reading:
             user = users.show(reading, where)
         if not dry_run:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator
-from dataclasses import replace
-from datetime import UTC
-from enum import Enum
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from sqlalchemy import Connection, Row, Select, bindparam, select
 
 from postmaster.address import Address, Domain, LocalPart
 from postmaster.directory import addresses, dead_ends, graph
+from postmaster.directory.addresses import KEEP, Keep
 from postmaster.directory.batches import batches
 from postmaster.directory.database import Change, zoned
 from postmaster.directory.dead_ends import DeadEnds
@@ -29,20 +28,20 @@ NAME_CHARACTERS = 200
 QUOTA_LIMIT = 2**62  # bytes; what Dovecot's 64-bit arithmetic is safe with
 
 
-class _Keep(Enum):
-    KEEP = 0
-
-
-KEEP: Final = _Keep.KEEP  # leave the quota as it is; None would take it away
-
-
 def add(
-    change: Change, where: Address, *, password_hash: str, name: str = "", quota: int | None = None
+    change: Change,
+    where: Address,
+    *,
+    password_hash: str,
+    name: str = "",
+    quota: int | None = None,
+    until: datetime | None = None,
 ) -> User:
     """Make a user with everything switched on.
 
-    `password_hash` is Dovecot's `{SCHEME}hash`, `quota` is in bytes. The mail folder gets a name
-    that was never used before, so an address made again never shows its predecessor's mail.
+    `password_hash` is Dovecot's `{SCHEME}hash`, `quota` is in bytes, `until` when the address ends.
+    The mail folder gets a name that was never used before, so an address made again never shows its
+    predecessor's mail.
     Raises ExistsError, NotFoundError, RuleError, UsageError.
     """
     _check_name(name)
@@ -62,6 +61,7 @@ def add(
             "forward_until": None,
         },
     )
+    addresses.set_until(change, user_id, until)
     return show(change.connection, where)
 
 
@@ -91,12 +91,13 @@ def update(
     where: Address,
     *,
     name: str | None = None,
-    quota: int | _Keep | None = KEEP,
+    quota: int | Keep | None = KEEP,
     login: bool | None = None,
     imap: bool | None = None,
     pop3: bool | None = None,
     send: bool | None = None,
     receive: bool | None = None,
+    until: datetime | Keep | None = KEEP,
 ) -> Updated[User]:
     """Change what is given and leave the rest. Raises NotFoundError, UsageError."""
     before = show(change.connection, where)
@@ -113,7 +114,8 @@ def update(
     ends = DeadEnds(change.connection)
     stranded = [source.unicode for source_id, source in reached if not ends.is_open(source_id)]
     notes = (f"mail to {named(stranded)} is refused as well, as it leads nowhere else",) if stranded else ()
-    return Updated(before, replace(before, **values), notes)
+    addresses.set_until(change, before.id, until)
+    return Updated(before, show(change.connection, before.address), notes)
 
 
 def remove(change: Change, where: Address) -> Removed[User]:

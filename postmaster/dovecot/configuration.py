@@ -236,7 +236,7 @@ sqlite_path = {wish.database}
 sqlite_readonly = yes
 passdb app_passwords {{
   driver = sql
-  sql_query = {_app_query(login, "%{protocol}", "%{password | sha256 | hex}")}
+  sql_query = {_app_query(login, "%{protocol}", "%{password | sha256 | hexlify}")}
   result_failure = continue
   result_internalfail = return-fail
 }}
