@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from postmaster.directory.dead_ends import DeadEnds
 from postmaster.directory.domains import named, require
 from postmaster.directory.records import Removed, Updated, User
 from postmaster.directory.schema import account, address, app_password, domain, sender_grant
-from postmaster.errors import UsageError
+from postmaster.errors import RuleError, UsageError
 from postmaster.settings import MailSettings
 
 #: What can be switched for a user, each on its own.
@@ -116,6 +117,46 @@ def update(
     notes = (f"mail to {named(stranded)} is refused as well, as it leads nowhere else",) if stranded else ()
     addresses.set_until(change, before.id, until)
     return Updated(before, show(change.connection, before.address), notes)
+
+
+def lock(change: Change, where: Address) -> User:
+    """Let nobody in as a user, by any password, and nothing the user forwards out. Raises NotFoundError."""
+    user = show(change.connection, where)
+    if user.locked_at is None:
+        change.update(account, user.id, {"locked_at": change.now})
+    return show(change.connection, user.address)
+
+
+@dataclass(frozen=True, slots=True)
+class Unlocked:
+    """A user whose account is open again, and the app passwords that were revoked, or are good again."""
+
+    user: User
+    revoked: tuple[str, ...]
+    kept: tuple[str, ...]
+
+
+def unlock(
+    change: Change, where: Address, password_hash: str, *, keep_app_passwords: bool = False
+) -> Unlocked:
+    """Open a locked account, with another password. Raises NotFoundError, RuleError for one that is open."""
+    user = show(change.connection, where)
+    if user.locked_at is None:
+        raise RuleError(
+            f"{user.address} is not locked", hint=f"a new password: postmaster user password {user.address}"
+        )
+    rows = change.connection.execute(
+        select(app_password.c.id, app_password.c.name).where(app_password.c.account_id == user.id)
+    ).all()
+    for row in () if keep_app_passwords else rows:
+        change.delete(app_password, row.id)
+    change.update(account, user.id, {"password": password_hash, "locked_at": None})
+    names = tuple(row.name for row in rows)
+    return Unlocked(
+        show(change.connection, user.address),
+        () if keep_app_passwords else names,
+        names if keep_app_passwords else (),
+    )
 
 
 def remove(change: Change, where: Address) -> Removed[User]:

@@ -52,3 +52,28 @@ def reload(config: Path) -> None:
 def users(config: Path) -> list[str]:
     """Every login that Dovecot's userdb lists."""
     return run(["doveadm", "-c", str(config), "user", "*"], expect=None).stdout.split()
+
+
+def sessions(config: Path, login: str) -> int | None:
+    """How many sessions a login has open by IMAP, POP3 or ManageSieve; None where Dovecot does not say."""
+    done = run(["doveadm", "-c", str(config), "-f", "tab", "who", "-1", login], expect=None)
+    if done.status != 0:
+        return None
+    rows = [line.split("\t") for line in done.stdout.splitlines()]
+    return sum(1 for row in rows[1:] if row and row[0].lower() == login)
+
+
+def kick(config: Path, login: str) -> None:
+    """End the sessions of a login; none is no error. Raises ProcessError.
+
+    The name is taken for a pattern: one of ours has no character that is more than itself in one.
+    """
+    run(["doveadm", "-c", str(config), "kick", login], expect=(0, *_NOBODY), hint=HINT)
+
+
+def flush_cache(config: Path, login: str) -> None:
+    """Let Dovecot forget what it knows of a login's password, where it was told to keep a cache."""
+    run(["doveadm", "-c", str(config), "auth", "cache", "flush", login], hint=HINT)
+
+
+_NOBODY = (67, 68)  # sysexits.h, EX_NOUSER and EX_NOHOST: there was nobody to kick

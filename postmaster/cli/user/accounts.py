@@ -1,27 +1,24 @@
-"""`postmaster user`: add, list, show, password, set, remove."""
+"""`postmaster user add | list | show | password | set`."""
 
 from __future__ import annotations
 
 import re
-import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from postmaster.address import Address, parse_address, parse_domain, parse_own_address
+from postmaster.address import parse_address, parse_domain, parse_own_address
 from postmaster.cli.state import (
-    DryRun,
     Output,
     Reason,
-    Yes,
     complete,
-    confirm,
     print_record,
     print_rows,
     say,
     state_of,
 )
 from postmaster.cli.until import Until, parse_until
+from postmaster.cli.user.options import Generate, HashStdin, PasswordStdin, Where, ask_secret
 from postmaster.errors import UsageError
 from postmaster.render.output import Column, Format, cell, size
 
@@ -29,25 +26,8 @@ if TYPE_CHECKING:
     from postmaster.directory.records import User
     from postmaster.settings import Settings
 
-app = typer.Typer(
-    rich_markup_mode=None,
-    add_completion=False,
-    no_args_is_help=True,
-    help="Users: a mailbox, its login, and switches for what it may do.",
-    epilog="Example: postmaster user add amy@example.org --generate",
-)
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
-Where = Annotated[
-    str, typer.Argument(metavar="ADDRESS", help="The user's address.", autocompletion=complete("user"))
-]
-PasswordStdin = Annotated[
-    bool, typer.Option("--password-stdin", help="Read the password from standard input.")
-]
-HashStdin = Annotated[
-    bool,
-    typer.Option("--hash-stdin", help="Read a hash from elsewhere, as {SCHEME}hash, from standard input."),
-]
-Generate = Annotated[bool, typer.Option("--generate", help="Make a password and print it once.")]
 Quota = Annotated[str | None, typer.Option(metavar="SIZE", help="Limit for the mailbox: 500M, 2G, none.")]
 Name = Annotated[str | None, typer.Option(metavar="TEXT", help="The person's name.")]
 
@@ -65,7 +45,6 @@ KEYS = (
     *("until", "locked_at"),
 )
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
-SECRET_LIMIT = 4096  # characters read from standard input
 
 
 def row(user: User, settings: Settings) -> dict[str, Any]:
@@ -130,7 +109,7 @@ def add(
     end = parse_until(until) if until is not None else None
     state = state_of(context)
     with state.directory(f"user add {where}", reason=reason) as directory:
-        hashed, generated = _secret(where, password_stdin, hash_stdin, generate)
+        hashed, generated = ask_secret(where, password_stdin, hash_stdin, generate)
         with directory.change() as change:
             user = users.add(change, where, password_hash=hashed, name=name or "", quota=limit, until=end)
     print_record(output, {**_shown(row(user, state.settings), output), **generated})
@@ -201,7 +180,7 @@ def password(
     with state_of(context).directory(f"user password {where}", reason=reason) as directory:
         with directory.read() as reading:
             users.show(reading, where)  # before anybody is asked for a password
-        hashed, generated = _secret(where, password_stdin, hash_stdin, generate)
+        hashed, generated = ask_secret(where, password_stdin, hash_stdin, generate)
         with directory.change() as change:
             user = users.set_password(change, where, hashed)
     print_record(output, {"address": user.address.unicode, "scheme": user.scheme, **generated})
@@ -250,75 +229,3 @@ def set_(
         print_record(output, {"address": after["address"], **(different or {"changed": "nothing"})})
     else:
         print_record(output, {"before": before, "after": after})
-
-
-@app.command(epilog="Example: postmaster user remove amy@example.org --yes")
-def remove(
-    context: typer.Context,
-    address: Where,
-    yes: Yes = False,
-    dry_run: DryRun = False,
-    reason: Reason = None,
-    output: Output = Format.table,
-) -> None:
-    """Take a user away. The mail folder stays where it is and is named.
-
-    Aliases and forwards with other targets no longer name the user; as anyone's last target the user stays.
-    """
-    from postmaster.directory import users
-
-    where = parse_address(address)
-    state = state_of(context)
-    with state.directory(f"user remove {where}", reason=reason) as directory:
-        with directory.read() as reading:
-            user = users.show(reading, where)
-        if not dry_run:
-            confirm(f"Remove the user {user.address}?", yes=yes)
-        with directory.change(keep=not dry_run) as change:
-            gone = users.remove(change, where)
-    folder = users.mail_folder(state.settings.mail, gone.record)
-    if not dry_run:
-        say(f"the mail stays in {folder}; a user made again under this address starts with an empty mailbox")
-    print_record(
-        output,
-        {
-            "address": gone.record.address.unicode,
-            "removed": not dry_run,
-            "mail_folder": folder,
-            "dropped_from": [one.unicode for one in gone.dropped_from],
-        },
-    )
-
-
-def _secret(
-    where: Address, password_stdin: bool, hash_stdin: bool, generate: bool
-) -> tuple[str, dict[str, str]]:
-    """(the hash to store, what to print of it). Raises UsageError, PasswordError."""
-    from postmaster.directory import passwords
-
-    if sum((password_stdin, hash_stdin, generate)) > 1:
-        raise UsageError("only one of --password-stdin, --hash-stdin and --generate")
-    if hash_stdin:
-        return passwords.check_hash(_from_stdin()), {}
-    if generate:
-        made = passwords.generate_password()
-        return passwords.hash_password(made), {"password": made}
-    if password_stdin:
-        return passwords.hash_password(_from_stdin()), {}
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise UsageError(
-            "there is no terminal to ask for a password",
-            hint="use --password-stdin, --hash-stdin or --generate",
-        )
-    typed = typer.prompt(f"New password for {where}", hide_input=True, confirmation_prompt=True, err=True)
-    return passwords.hash_password(typed), {}
-
-
-def _from_stdin() -> str:
-    """One line, less its end."""
-    data = sys.stdin.buffer.readline(SECRET_LIMIT + 2)
-    try:
-        text = data.decode("utf-8")
-    except UnicodeDecodeError:
-        raise UsageError("standard input is not UTF-8") from None
-    return text.removesuffix("\n").removesuffix("\r")
