@@ -1,4 +1,4 @@
-"""`postmaster domain`: add, list, show, remove."""
+"""`postmaster domain`: add, list, show, rename, remove."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from postmaster.cli.state import (
     confirm,
     print_record,
     print_rows,
+    progress,
     say,
     say_undo,
     state_of,
@@ -104,6 +105,59 @@ def show(context: typer.Context, name: Name, output: Output = Format.table) -> N
     wanted = parse_domain(name)
     with state_of(context).directory("domain show") as directory, directory.read() as reading:
         print_record(output, row(domains.show(reading, wanted)))
+
+
+@app.command(
+    epilog="Examples: postmaster domain rename example.org example.com; "
+    "postmaster domain rename example.org example.com --no-alias"
+)
+def rename(
+    context: typer.Context,
+    old: Name,
+    new: Annotated[str, typer.Argument(metavar="NEW", help="The name from now on.")],
+    alias: Annotated[bool, typer.Option(help="The old name stays as an alias domain.")] = True,
+    yes: Yes = False,
+    dry_run: DryRun = False,
+    reason: Reason = None,
+    output: Output = Format.table,
+) -> None:
+    """Give a domain another name. Its users log in by the new one from now on; mail and passwords stay."""
+    from postmaster.directory import rename as renaming
+    from postmaster.errors import PartialError
+    from postmaster.lifecycle import rename as life
+
+    was, wanted = parse_domain(old), parse_domain(new)
+    requeued, entry, failed = 0, None, list[str]()
+    with state_of(context).directory(f"domain rename {was} {wanted}", reason=reason) as directory:
+        with directory.change(keep=False) as change:
+            record = renaming.rename_domain(change, was, wanted, keep_alias=alias)
+        if not dry_run:
+            confirm(
+                f"Rename {was} to {wanted}? {record.before.users} users log in by another name then.", yes=yes
+            )
+            done = life.rename_domain(
+                directory, was, wanted, keep_alias=alias, reason=reason, progress=progress()
+            )
+            record, entry, failed = done.record, done.entry, done.failed
+            requeued = len(done.requeued.done) if done.requeued else 0
+    for note in record.notes:
+        say(f"note: {note}")
+    if entry is not None and output is Format.table:
+        say(f"undo: postmaster undo {entry}")
+    print_record(
+        output,
+        {
+            "before": record.before.name.unicode,
+            "domain": record.after.name.unicode,
+            "ascii": record.after.name.ascii,
+            "alias": record.alias.name.unicode if record.alias else None,
+            "followed": [one.unicode for one in record.followed],
+            "requeued": requeued,
+            "renamed": not dry_run,
+        },
+    )
+    if failed:
+        raise PartialError(f"it is renamed, but not everything could be done: {'; '.join(failed)}")
 
 
 @app.command(epilog="Example: postmaster domain remove example.net --yes")

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from postmaster.cli.history import change_row, line
-from postmaster.cli.state import DryRun, Output, Reason, Yes, confirm, print_record, say, say_undo, state_of
+from postmaster.cli.state import DryRun, Output, Reason, Yes, confirm, print_record, say, state_of
 from postmaster.render.output import Format
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
@@ -40,9 +40,10 @@ def undo(
     It is an entry of the history itself, so an undo can be undone.
     """
     from postmaster.directory import undo as undoing
+    from postmaster.lifecycle import removal
 
     state = state_of(context)
-    numbers = list(entries or ())
+    numbers, entry = list(entries or ()), None
     words = " ".join([*map(str, numbers), *(["--restore-password"] if restore_password else [])])
     with state.directory(f"undo {words}".strip(), reason=reason) as directory:
         with directory.change(keep=False) as change:
@@ -54,16 +55,15 @@ def undo(
                 for one in planned.changes:
                     say(line(one))
             confirm(f"Undo {what}?", yes=yes)
-            with directory.change() as change:
-                planned = undoing.undo(change, numbers, restore_passwords=restore_password)
+            planned, entry = removal.take_back(directory, numbers, restore_passwords=restore_password)
     for note in planned.notes:
         say(f"note: {note}")
-    if not dry_run:
-        say_undo(change)
+    if entry is not None:
+        say(f"undo: postmaster undo {entry}")
     print_record(
         output,
         {
-            "entry": None if dry_run else change.number,
+            "entry": entry,
             "undone": not dry_run,
             "entries": numbers,
             "notes": list(planned.notes),

@@ -64,6 +64,20 @@ class AppPassword:
 
 
 @dataclass(frozen=True, slots=True)
+class RemovedMailbox:
+    """What is left of a removed user. `mail` says where the folder belongs: trash, keep (in its place), or
+    delete where a deletion was begun.
+    """
+
+    id: int
+    account_id: int
+    address: Address
+    mail_id: str
+    mail: str
+    removed_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Grant:
     """A user may send as another address of ours; an empty local part is every address of the domain."""
 

@@ -20,10 +20,11 @@ from sqlalchemy import Connection, Table, func, select
 from sqlalchemy.exc import IntegrityError
 
 from postmaster.address import Address, Domain, LocalPart
-from postmaster.directory import graph, history
+from postmaster.directory import graph, history, users
 from postmaster.directory.database import Change, as_json
 from postmaster.directory.domains import named
 from postmaster.directory.history import KINDS, Entry, Names, RowChange
+from postmaster.directory.records import User
 from postmaster.directory.schema import (
     HASHES,
     JOURNALLED,
@@ -89,6 +90,37 @@ def undo(change: Change, numbers: Sequence[int] = (), *, restore_passwords: bool
     return Undone(tuple(wanted), tuple(run.done), tuple(run.notes))
 
 
+@dataclass(frozen=True, slots=True)
+class RestoredUser:
+    """A user who is there again, and what did not come back."""
+
+    user: User
+    notes: tuple[str, ...]
+
+
+def restore_user(change: Change, account_id: int, *, restore_passwords: bool = False) -> RestoredUser:
+    """Bring a removed user back as the journal has it: forward and grants too, and the places in aliases
+    and forwards of others, where these are still there.
+
+    Raises NotFoundError where the journal has no such removal, ConflictError.
+    """
+    connection = change.connection
+    number = connection.execute(
+        select(func.max(journal_row.c.entry_id)).where(
+            journal_row.c.table_name == account.name,
+            journal_row.c.row_id == account_id,
+            journal_row.c.after.is_(None),
+        )
+    ).scalar()
+    if number is None or connection.execute(select(account.c.id).where(account.c.id == account_id)).scalar():
+        raise NotFoundError("there is no such removed user", hint="postmaster user trash list shows who is")
+    run = _Undo(change, restore_passwords)
+    run.user(history.entry(connection, number), account_id)
+    run.check()
+    where = run.address_of(account_id)
+    return RestoredUser(users.show(connection, where), tuple(run.notes))
+
+
 class _Undo:
     def __init__(self, change: Change, restore_passwords: bool) -> None:
         self._change = change
@@ -111,6 +143,51 @@ class _Undo:
                 self._row(entry, row)
             except IntegrityError as error:
                 raise self._conflict(entry, row, "something else stands in the way") from error
+
+    def user(self, entry: Entry, account_id: int) -> None:
+        """Undo what an entry did to one user, and to the targets of others that named the user."""
+        rows = history.changes(self._connection, entry.number, self._names)
+        own = {address.name: "id", account.name: "id", target.name: "source_id"}
+        own |= dict.fromkeys(("app_password", "sender_grant", removed_mailbox.name), "account_id")
+        mine = [
+            row
+            for row in rows
+            if row.table in own and (row.before or row.after or {}).get(own[row.table]) == account_id
+        ]
+        for row in reversed(mine):
+            try:
+                self._row(entry, row)
+            except IntegrityError as error:
+                raise self._conflict(entry, row, "something else stands in the way") from error
+        where = self.address_of(account_id)
+        for row in rows:
+            if row.table == target.name and row not in mine and row.after is None and row.before:
+                named = Address(Domain(row.before["domain"]), LocalPart(row.before["local_part"]))
+                _, node = graph.lead(self._connection, named)
+                if node is not None and node.address == where:
+                    self._name_again(row)
+
+    def _name_again(self, row: RowChange) -> None:
+        """Put a target back, at the end, if the alias or forward is there and does not have it."""
+        assert row.before is not None
+        there = self._connection.execute(
+            select(target.c.position, target.c.local_part, target.c.domain).where(
+                target.c.source_id == row.before["source_id"]
+            )
+        ).all()
+        same = [(one.local_part, one.domain) for one in there]
+        if not there or (row.before["local_part"], row.before["domain"]) in same:
+            if not there:
+                self._say(f"{row.object} leads elsewhere or nowhere now, and stays so", None)
+            return
+        values = {**_typed(target, row.before), "position": 1 + max(one.position for one in there)}
+        self._change.restore(target, values)
+        self._note(RowChange(row.table, row.row_id, row.object, json.loads(as_json(values) or "{}"), None))
+
+    def address_of(self, number: int) -> Address:
+        node = self._node(number)
+        assert node is not None
+        return node.address
 
     def _row(self, entry: Entry, row: RowChange) -> None:
         table = JOURNALLED[row.table]
@@ -150,8 +227,8 @@ class _Undo:
                     f"{row.object} has no password now; postmaster user password {row.object} gives one"
                 )
             values[secret] = ""
-        if row.table == account.name:
-            self._forget_removal(values["mail_id"])
+        if row.table in (account.name, removed_mailbox.name):
+            self._forget_removal(values["mail_id"])  # it is a user's again, or has this row of its own
         self._change.restore(table, values)
         self._note(row)
 

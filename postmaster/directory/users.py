@@ -19,7 +19,14 @@ from postmaster.directory.database import Change, zoned
 from postmaster.directory.dead_ends import DeadEnds
 from postmaster.directory.domains import named, require
 from postmaster.directory.records import Removed, Updated, User
-from postmaster.directory.schema import account, address, app_password, domain, sender_grant
+from postmaster.directory.schema import (
+    account,
+    address,
+    app_password,
+    domain,
+    removed_mailbox,
+    sender_grant,
+)
 from postmaster.errors import RuleError, UsageError
 from postmaster.settings import MailSettings
 
@@ -159,9 +166,10 @@ def unlock(
     )
 
 
-def remove(change: Change, where: Address) -> Removed[User]:
-    """Take a user away; the mail folder stays. Aliases with other targets no longer name the user.
+def remove(change: Change, where: Address, *, mail: str = "keep") -> Removed[User]:
+    """Take a user away. Aliases with other targets no longer name the user.
 
+    The folder stays as it is; `mail` notes where it belongs: keep (in its place), trash, delete.
     Raises NotFoundError, and InUseError when the user is some alias's last target.
     """
     user = show(change.connection, where)
@@ -173,6 +181,16 @@ def remove(change: Change, where: Address) -> Removed[User]:
             change.delete(table, row_id)
     change.delete(account, user.id)
     change.delete(address, user.id)
+    change.insert(
+        removed_mailbox,
+        {
+            "account_id": user.id,
+            "mail_id": user.mail_id,
+            "address": user.address.ascii,
+            "mail": mail,
+            "removed_at": change.now,
+        },
+    )
     return Removed(user, dropped)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from pathlib import Path
 
 from postmaster.errors import ServerError
@@ -54,13 +55,10 @@ def users(config: Path) -> list[str]:
     return run(["doveadm", "-c", str(config), "user", "*"], expect=None).stdout.split()
 
 
-def sessions(config: Path, login: str) -> int | None:
-    """How many sessions a login has open by IMAP, POP3 or ManageSieve; None where Dovecot does not say."""
-    done = run(["doveadm", "-c", str(config), "-f", "tab", "who", "-1", login], expect=None)
-    if done.status != 0:
-        return None
-    rows = [line.split("\t") for line in done.stdout.splitlines()]
-    return sum(1 for row in rows[1:] if row and row[0].lower() == login)
+def logged_in(config: Path) -> Counter[str]:
+    """How many sessions each login has open by IMAP, POP3 or ManageSieve. Raises ProcessError."""
+    done = run(["doveadm", "-c", str(config), "-f", "tab", "who", "-1"], hint=HINT)
+    return Counter(line.partition("\t")[0].lower() for line in done.stdout.splitlines()[1:])
 
 
 def kick(config: Path, login: str) -> None:

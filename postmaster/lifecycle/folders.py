@@ -56,6 +56,9 @@ class Folders:
             return {unquote(name) for name in os.listdir(trash)}
         return set()
 
+    def trash_path(self, mail_id: str) -> Path:
+        return self.root / TRASH / _name(mail_id)
+
     def to_trash(self, mail_id: str) -> bool:
         """Move a folder into the trash; False where there is none. Raises ServerError."""
         with suppress(FileNotFoundError), self._parent(mail_id) as (parent, name):

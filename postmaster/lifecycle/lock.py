@@ -110,13 +110,13 @@ def _end_sessions(settings: Settings, login: str, locked: Locked) -> None:
         locked.sessions = 0
         return
     doveadm.flush_cache(config, login)
-    locked.sessions = doveadm.sessions(config, login)
+    locked.sessions = doveadm.logged_in(config)[login]
     doveadm.kick(config, login)
     time.sleep(SETTLE)
-    late = doveadm.sessions(config, login)
+    late = doveadm.logged_in(config)[login]
     if late:
         doveadm.kick(config, login)
-        locked.sessions = (locked.sessions or 0) + late
+        locked.sessions += late
 
 
 def _hold(settings: Settings, login: str, locked: Locked, reason: str | None) -> None:
