@@ -83,7 +83,9 @@ def _hops(found: Explanation) -> list[dict[str, Any]]:
         for depth, hop in tree.walk():
             number = len(rows) + 1
             del above[depth:]
-            rows.append({"number": number, "parent": above[-1] if above else None, "depth": depth, **_row(hop)})
+            rows.append(
+                {"number": number, "parent": above[-1] if above else None, "depth": depth, **_row(hop)}
+            )
             above.append(number)
     return rows
 

@@ -82,7 +82,11 @@ class Addressing:
         """An address in internal form, completed as mail from here is (rewrite.c)."""
         local, at, domain = address.rpartition("@")
         if at and domain:
-            if "." not in domain and not domain.startswith("[") and self._given["append_dot_mydomain"] == "yes":
+            if (
+                "." not in domain
+                and not domain.startswith("[")
+                and self._given["append_dot_mydomain"] == "yes"
+            ):
                 domain = f"{domain}.{self._given['mydomain']}"
             return f"{local}@{domain.rstrip('.') or domain}"
         bare = local if at else address

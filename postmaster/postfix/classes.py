@@ -59,11 +59,25 @@ class DomainClasses:
 
     def is_in(self, domain_class: str, domain: str) -> bool:
         if domain.startswith("["):
-            return domain_class == LOCAL and domain.strip("[]").lower().removeprefix("ipv6:") in self._interfaces
+            return (
+                domain_class == LOCAL and domain.strip("[]").lower().removeprefix("ipv6:") in self._interfaces
+            )
         return self._lists[domain_class].matches(domain)
 
     def list_of(self, domain_class: str) -> DomainList:
         return self._lists[domain_class]
+
+
+def conflicts(classes: DomainClasses, ours: Mapping[str, str]) -> list[tuple[str, str, str]]:
+    """(domain, parameter that lists it besides, parameter that wins) for domains in two classes.
+
+    `ours` says the class that each domain should be in. Raises ServerError.
+    """
+    found = []
+    for domain, listed in sorted(classes.all_of(ours).items()):
+        if listed:
+            found += [(domain, LISTS[one], LISTS[listed[0]]) for one in listed if one != ours[domain]]
+    return found
 
 
 class DomainList:

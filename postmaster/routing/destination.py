@@ -66,9 +66,9 @@ def resolve(server: Server, address: str, sender: str) -> Destination:
             next_hop = domain if relay.upper() == "DUNNO" else relay
     source = _TRANSPORTS.get(domain_class, "default_transport")
     text = given[source]
-    if domain_class == DEFAULT and (own := _by_sender(server, "sender_dependent_default_transport_maps", sender)):
-        if own.upper() != "DUNNO":
-            text, source = own, "sender_dependent_default_transport_maps"
+    own = _by_sender(server, "sender_dependent_default_transport_maps", sender)
+    if domain_class == DEFAULT and own and own.upper() != "DUNNO":
+        text, source = own, "sender_dependent_default_transport_maps"
     transport, _, explicit = text.partition(":")
     found = Destination(domain_class, transport, explicit or next_hop, source)
     found = _by_transport_maps(server, address, domain, found)

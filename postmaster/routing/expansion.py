@@ -92,19 +92,22 @@ def _virtual(server: Server, naming: Naming, result: Expansion, start: _Entry) -
     at = 0
     while at < len(entries):
         if len(entries) > most:
-            return _give_up(result, entries[at].hop, f"more than {most} addresses")
+            _give_up(result, entries[at].hop, f"more than {most} addresses")
+            return
         depth = 0
         while entries[at].address.lower() not in finished:
             entry = entries[at]
             if depth >= deepest:
-                return _give_up(result, entry.hop, f"more than {deepest} steps deep")
+                _give_up(result, entry.hop, f"more than {deepest} steps deep")
+                return
             mapped = server.addressing.map(maps, entry.address, propagate=propagate)
             if mapped is None:
                 break
             if not mapped.addresses:
                 raise ServerError(f"the table {mapped.match.table} answers no address for {mapped.match.key}")
             if any(len(quote(one).encode()) > longest for one in mapped.addresses):
-                return _give_up(result, entry.hop, f"an address longer than {longest} characters")
+                _give_up(result, entry.hop, f"an address longer than {longest} characters")
+                return
             if any(one.lower() == entry.address.lower() for one in mapped.addresses):
                 finished.add(entry.address.lower())
             below = _below(server, naming, entry, mapped)

@@ -57,7 +57,9 @@ class Explainer:
         if not self._server.running:
             notes.append("Postfix does not run: this is what its configuration says")
         is_refused = verdict.code >= 400 or main.failure is not None
-        recipients = [] if is_refused else [*main.recipients, *(r for copy in copies for r in copy.recipients)]
+        recipients = (
+            [] if is_refused else [*main.recipients, *(r for copy in copies for r in copy.recipients)]
+        )
         return Explanation(
             address,
             sender,
@@ -166,5 +168,7 @@ def _open_truth(settings: Settings, stack: ExitStack) -> tuple[Connection | None
     except PostmasterError as error:
         return None, [f"rules have no names of the directory: {error.message}"]
     if behind:
-        return truth, ["the look-ups are behind the directory, which servers do not see yet: postmaster publish"]
+        return truth, [
+            "the look-ups are behind the directory, which servers do not see yet: postmaster publish"
+        ]
     return truth, []

@@ -118,9 +118,9 @@ def _read(path: Path, has_extension: bool, status: os.stat_result, account: Acco
         if line.strip() and not line.startswith("#")
     )
     targets = tuple(target for _, line in lines for target in split(line))
+    mode = stat.S_IMODE(status.st_mode)
     return ForwardFile(
-        *(account.name, account.home, path, has_extension),
-        *(status.st_uid, stat.S_IMODE(status.st_mode), refusal, targets, lines),
+        account.name, account.home, path, has_extension, status.st_uid, mode, refusal, targets, lines
     )
 
 
@@ -135,7 +135,7 @@ def _may_read(status: os.stat_result, account: Account) -> bool:
 
 
 def _expand(item: str, values: dict[str, str | None]) -> str | None:
-    """The text with its macros; None where one has no value. `${name?text}` and `${name:text}` as in Postfix."""
+    """The text with its macros, `${name?text}` and `${name:text}` as well; None where one has no value."""
     missing = False
 
     def value(found: re.Match[str]) -> str:

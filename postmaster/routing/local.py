@@ -72,7 +72,9 @@ def _recipient(server: Server, address: str, hop: Hop, resubmit: Resubmit, place
             hop.reason = f"alias {name} leads back to itself: returned to its sender (5.4.6)"
             return
         left = extension if name == user and server.addressing.propagates("alias") else ""
-        _expand_alias(server, hop, resubmit, found, _Place("alias", place.path, name, False, place.level, left))
+        _expand_alias(
+            server, hop, resubmit, found, _Place("alias", place.path, name, False, place.level, left)
+        )
         return
     if (place.has_owner and place.name != user) or place.kind == "include":
         hop.rule, hop.reason = hops.RESUBMITTED, "sent in anew"

@@ -95,7 +95,9 @@ def _by_recipient_maps(server: Server, address: str, found: Destination) -> Verd
     parameter, unknown = _UNKNOWN[found.domain_class]
     maps = server.parameters[parameter]
     if not maps:
-        return Verdict(250, parameter, f"{parameter} is empty: any recipient in {found.domain_class} is accepted")
+        return Verdict(
+            250, parameter, f"{parameter} is empty: any recipient in {found.domain_class} is accepted"
+        )
     match = server.addressing.find(maps, address)
     if match is not None:
         return Verdict(250, parameter, f"found in {match.table} as {match.key}")

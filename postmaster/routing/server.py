@@ -52,6 +52,8 @@ _PARAMETERS = (
     "relayhost",
     "relocated_maps",
     "sender_bcc_maps",
+    "sender_canonical_classes",
+    "sender_canonical_maps",
     "sender_dependent_default_transport_maps",
     "sender_dependent_relayhost_maps",
     "smtpd_recipient_restrictions",

@@ -103,7 +103,8 @@ def what_postfix_does(lab: Lab, addresses: list[str]) -> dict[str, tuple[int, fr
 
 
 @pytest.mark.parametrize(
-    "most", [pytest.param(5, id="five_of_each"), pytest.param(1000, id="every_address", marks=pytest.mark.full)]
+    "most",
+    [pytest.param(5, id="five_of_each"), pytest.param(1000, id="every_address", marks=pytest.mark.full)],
 )
 def test_what_it_says_of_generated_directories_is_what_postfix_does(house: Lab, most: int) -> None:
     asked = loops = 0

@@ -52,7 +52,9 @@ def generate(number: int, foreign: Sequence[str] = ()) -> Generated:
     accounts: list[dict[str, object]] = []
     targets: list[dict[str, object]] = []
     every = [f"{local}@{home}" for home, local in places if local]
-    every += [f"{local}@{twin}" for twin in twins for home, local in places if home == stands_for[twin] and local]
+    every += [
+        f"{local}@{twin}" for twin in twins for home, local in places if home == stands_for[twin] and local
+    ]
     outside = ["x@elsewhere.test", "y+z@other.test", '"odd name"@elsewhere.test', *foreign]
     for at, (home, local) in enumerate(places):
         number_of = first + 100 + at
