@@ -30,6 +30,7 @@ COMMANDS = {
     "forward": ("postmaster.cli.forward", "Users' mail sent on to other addresses."),
     "address": ("postmaster.cli.address", "Where mail for an address goes, hop by hop."),
     "directory": ("postmaster.cli.directory", "The directory as a whole: check."),
+    "local": ("postmaster.cli.local", "Mail of the system's own accounts: /etc/aliases, ~/.forward."),
     "publish": ("postmaster.cli.publish", "Bring the servers' look-ups up to date."),
     "setup": ("postmaster.cli.setup", "Wire the directory into Postfix and Dovecot."),
     "lab": ("postmaster.cli.lab", "A private, throwaway Postfix and Dovecot."),

@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from postmaster.cli.state import Output, print_rows, say, state_of
+from postmaster.cli.findings import print_findings
+from postmaster.cli.state import Output, state_of
 from postmaster.errors import UsageError
-from postmaster.render.output import Column, Format
-from postmaster.settings import Settings
+from postmaster.render.output import Format
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
-
-_COLUMNS = [
-    Column("code", "CODE"),
-    Column("object", "OBJECT"),
-    Column("message", "FINDING"),
-    Column("remedy", "REMEDY"),
-]
-KEYS = ("code", "object", "message", "remedy")
 
 
 def _codes(incomplete: str) -> list[str]:
@@ -48,27 +39,16 @@ def check(
 
     Exit status 4 where there are findings. docs/routing.md says what each code means.
     """
-    count = 0
-
-    def rows() -> Iterator[dict[str, Any]]:
-        nonlocal count
-        for row in _rows(state_of(context).settings, only or [], skip or []):
-            count += 1
-            yield row
-
-    print_rows(output, _COLUMNS, rows(), KEYS)
-    if output is Format.table:
-        say(f"{count} {'finding' if count == 1 else 'findings'}")
-    if count:
-        raise typer.Exit(4)
-
-
-def _rows(settings: Settings, only: list[str], skip: list[str]) -> Iterator[dict[str, Any]]:
     from postmaster.routing.check import CODES, findings
 
-    for code in (*only, *skip):
+    for code in (*(only or ()), *(skip or ())):
         if code not in CODES:
             raise UsageError(f"there is no code {code}", hint="there are: " + ", ".join(CODES))
-    for one in findings(settings):
-        if one.code not in skip and (not only or one.code in only):
-            yield {"code": one.code, "object": one.object, "message": one.message, "remedy": one.remedy}
+    print_findings(
+        output,
+        (
+            one
+            for one in findings(state_of(context).settings)
+            if one.code not in (skip or ()) and (not only or one.code in only)
+        ),
+    )
