@@ -28,6 +28,7 @@ COMMANDS = {
     "user": ("postmaster.cli.user", "Users: mailboxes, logins, switches."),
     "alias": ("postmaster.cli.alias", "Aliases and catch-alls."),
     "forward": ("postmaster.cli.forward", "Users' mail sent on to other addresses."),
+    "sender": ("postmaster.cli.sender", "Who may send as which address."),
     "address": ("postmaster.cli.address", "Where mail for an address goes, hop by hop."),
     "directory": ("postmaster.cli.directory", "The directory as a whole: check."),
     "local": ("postmaster.cli.local", "Mail of the system's own accounts: /etc/aliases, ~/.forward."),

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from postmaster.errors import ServerError
 from postmaster.postfix.classes import DEFAULT, LOCAL, RELAY, VIRTUAL_ALIAS, VIRTUAL_MAILBOX
 from postmaster.postfix.postconf import split_list
-from postmaster.postfix.tokens import quote
+from postmaster.postfix.tokens import quote, unquote
 from postmaster.routing import hops
 from postmaster.routing.hops import Hop, ResolveDifference
 from postmaster.routing.server import Server
@@ -61,13 +61,12 @@ def resolve(server: Server, address: str, sender: str) -> Destination:
         )
     next_hop = domain
     if domain_class in (RELAY, DEFAULT):
-        next_hop = given["relayhost"] or domain
-        if relay := _by_sender(server, "sender_dependent_relayhost_maps", sender):
-            next_hop = domain if relay.upper() == "DUNNO" else relay
+        relay = _by_sender(server, "sender_dependent_relayhost_maps", sender)
+        next_hop = relay or given["relayhost"] or domain
     source = _TRANSPORTS.get(domain_class, "default_transport")
     text = given[source]
     own = _by_sender(server, "sender_dependent_default_transport_maps", sender)
-    if domain_class == DEFAULT and own and own.upper() != "DUNNO":
+    if domain_class == DEFAULT and own:
         text, source = own, "sender_dependent_default_transport_maps"
     transport, _, explicit = text.partition(":")
     found = Destination(domain_class, transport, explicit or next_hop, source)
@@ -78,14 +77,17 @@ def resolve(server: Server, address: str, sender: str) -> Destination:
 
 
 def _by_sender(server: Server, parameter: str, sender: str) -> str | None:
+    """What a table has for a sender; None for nothing, or for DUNNO."""
     maps = server.parameters[parameter]
     if not maps:
         return None
-    match = server.addressing.find(maps, sender) if sender else None
     if sender:
-        return match.answer if match else None
-    answers = (server.tables.find(table, "<>") for table in split_list(maps))
-    return next((answer for answer in answers if answer is not None), None)
+        match = server.addressing.find(maps, unquote(sender))
+        answer = match.answer if match else None
+    else:
+        answers = (server.tables.find(table, "<>") for table in split_list(maps))
+        answer = next((one for one in answers if one is not None), None)
+    return None if answer is None or answer.upper() == "DUNNO" else answer
 
 
 def _by_transport_maps(server: Server, address: str, domain: str, before: Destination) -> Destination:

@@ -152,12 +152,13 @@ def explain(settings: Settings, address: Address, sender: Address | None = None)
 
     with ExitStack() as stack:
         server = stack.enter_context(open_server(settings))
-        truth, notes = _open_truth(settings, stack)
+        truth, notes = open_truth(settings, stack)
         explained = Explainer(server, truth).explain(address.ascii, sender.ascii if sender else "")
         return replace(explained, notes=(*explained.notes, *notes))
 
 
-def _open_truth(settings: Settings, stack: ExitStack) -> tuple[Connection | None, list[str]]:
+def open_truth(settings: Settings, stack: ExitStack) -> tuple[Connection | None, list[str]]:
+    """(a read of the directory as it is, None where there is none; notes). The stack closes it."""
     from postmaster.directory.database import open_directory
     from postmaster.directory.publish import is_behind
 

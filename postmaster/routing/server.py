@@ -57,6 +57,8 @@ _PARAMETERS = (
     "sender_dependent_default_transport_maps",
     "sender_dependent_relayhost_maps",
     "smtpd_recipient_restrictions",
+    "smtpd_sender_login_maps",
+    "smtpd_sender_restrictions",
     "smtpd_reject_unlisted_recipient",
     "transport_maps",
     "virtual_alias_maps",

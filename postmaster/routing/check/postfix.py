@@ -103,7 +103,11 @@ def _backscatter(server: Server, snapshot: Snapshot) -> Iterator[Finding]:
 
 
 def _takes_all(snapshot: Snapshot, name: str) -> bool:
-    return snapshot.lead("", name.lower()) in snapshot.open
+    """Whether a catch-all answers for every address of a domain; an alias domain has none."""
+    domain_id = snapshot.by_name.get(name.lower())
+    if domain_id is None or snapshot.domains[domain_id][1] is not None:
+        return False
+    return snapshot.ids.get(domain_id, {}).get("") in snapshot.open
 
 
 def _without_srs(server: Server, snapshot: Snapshot) -> Iterator[Finding]:
