@@ -47,9 +47,7 @@ def split(text: str) -> list[str]:
             finish()
         elif token.kind == "<" and (close := _closing(tokens, at)) is not None:
             current.clear()  # what stands before is a person's name
-            current.extend(tokens[at + 1 : close])
-            if not current:
-                found.append("")  # <>
+            current.extend(tokens[at + 1 : close])  # nothing in <>: no address
             finish()
             at = close
         else:

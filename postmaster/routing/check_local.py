@@ -92,11 +92,11 @@ def _with(server: Server, account: Account, extension: str) -> ForwardFile | Non
 
 def _extensions(server: Server, account: Account) -> Iterator[str]:
     """Extensions for which the user has a forward file of their own, as `.forward+lists`."""
-    mark = f"{server.addressing.delimiter[:1]}\0"
+    mark = f"{server.addressing.delimiter[:1]}\x01"  # no name of a file has it
     for path, has_extension in paths(server.parameters["forward_path"], account, mark, mark[:1]):
-        if not has_extension or path.name.count("\0") != 1:
+        if not has_extension or path.name.count("\x01") != 1:
             continue
-        before, after = path.name.split("\0")
+        before, after = path.name.split("\x01")
         try:
             names = os.listdir(path.parent)
         except (OSError, ValueError):
@@ -123,6 +123,8 @@ def _forward(server: Server, file: ForwardFile, account: Account) -> Iterator[Fi
         )
     for number, line in file.lines:
         where = f"{file.path}:{number}"
+        if file.targets and not split(line):
+            yield Finding("syntax", where, "the line names no target", f"mend {file.path}")
         yield from _targets(server, None, split(line), where, {}, frozenset(), account)
 
 
