@@ -42,6 +42,9 @@ class Explainer:
         given = unquote(address)
         verdict = reception.judge(self._server, given)
         main = self._way(given)
+        if verdict.code >= 400 and main.tree.problem is None:
+            main.tree.problem = hops.CLOSED if verdict.code >= 500 else hops.UNREADABLE
+            main.tree.reason = f"refused at the door; else: {main.tree.reason}"
         copies = [self._copy(one, why) for one, why in self._automatic(given)]
         problems = [*self._problems(main), *(p for copy in copies for p in self._problems(copy))]
         asked: list[str] = []

@@ -32,12 +32,20 @@ TRANSPORT = "transport"  # a transport of the administrator's own takes it
 DISCARDED = "discarded"
 NOWHERE = "nowhere"  # refused, returned or deferred: the problem says which
 
+RULES = (
+    *(CANONICAL, ALIAS_DOMAIN, ALIAS, CATCH_ALL, FORWARD, VIRTUAL_ALIAS, WHOLE_DOMAIN),
+    *(LOCAL_ALIAS, INCLUDE, DOT_FORWARD, LUSER_RELAY, RESUBMITTED),
+    *(MAILBOX, LOCAL_MAILBOX, COMMAND, FILE, RELAY, EXTERNAL, TRANSPORT, DISCARDED, NOWHERE),
+)
+
 #: What can be wrong with a hop.
 LOOP = "loop"
 DEAD_END = "dead_end"
 CLOSED = "closed"
 LIMIT = "limit"
 UNREADABLE = "unreadable"
+
+PROBLEMS = (LOOP, DEAD_END, CLOSED, LIMIT, UNREADABLE)
 
 
 @dataclass(slots=True)

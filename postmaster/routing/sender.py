@@ -36,7 +36,8 @@ NULL_SENDER = "null_sender"
 NOT_OWNED = "not_owned"
 UNKNOWN_SENDER = "unknown_sender"
 MAY_NOT_SEND = "may_not_send"
-NOT_CHECKED = "not_checked"
+
+RULES = (OWN, GRANT, DOMAIN_GRANT, OTHER_TABLE, NULL_SENDER, NOT_OWNED, UNKNOWN_SENDER, MAY_NOT_SEND)
 
 _CHECKS = ("reject_sender_login_mismatch", "reject_authenticated_sender_login_mismatch")
 
