@@ -82,3 +82,20 @@ def test_of_an_error(house: Cli) -> None:
         "message": "there is no user carl@example.org",
         "hint": "postmaster user list shows what there is",
     }
+
+
+def test_of_the_history_and_of_undo(house: Cli) -> None:
+    documented = json_keys("history")
+
+    def of_entry(found: Any) -> set[str]:
+        for change in found["changes"]:
+            assert all(set(pair) == {"before", "after"} for pair in change["values"].values())
+            change["values"] = {}
+        return key_paths(found)
+
+    rows = house("history", "-o", "json").json
+    assert {len(row["changes"]) > 0 for row in rows} == {True}
+    assert all(of_entry(row) == documented for row in rows)
+    assert of_entry(house("history", "--entry", "2", "-o", "json").json) == documented
+    for how in ("--dry-run", "--yes"):
+        assert of_entry(house("undo", how, "-o", "json").json) | {"notes"} == json_keys("undo")
