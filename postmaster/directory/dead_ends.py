@@ -16,10 +16,11 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from time import time
+from typing import Any
 
 from sqlalchemy import Connection, bindparam, or_, select
 
-from postmaster.address import Address
+from postmaster.address import Address, Domain, LocalPart
 from postmaster.directory import graph
 from postmaster.directory.batches import batches
 from postmaster.directory.lookups import EVER
@@ -70,11 +71,16 @@ class _State:
 
 _STATE = (
     select(
-        *(address.c.kind, address.c.until),
+        *(address.c.id, address.c.kind, address.c.until),
         *(account.c.receive, account.c.keep_copy, account.c.forward_until, account.c.locked_at),
     )
     .join_from(address, account, account.c.id == address.c.id, isouter=True)
-    .where(address.c.id == bindparam("address_id"))
+    .where(address.c.id.in_(bindparam("ids", expanding=True)))
+)
+_TARGETS = (
+    select(target.c.source_id, target.c.local_part, target.c.domain)
+    .where(target.c.source_id.in_(bindparam("ids", expanding=True)))
+    .order_by(target.c.source_id, target.c.position)
 )
 
 # By any of its names: the own one, and one in each alias domain.
@@ -150,20 +156,31 @@ class DeadEnds:
             span = NEVER if node is None else span.within(self.open(node.id))
         return span
 
+    def load(self, ids: Collection[int]) -> None:
+        """Read what will be asked for by two queries for all of it, instead of two for each."""
+        missing = [one for one in ids if one not in self._states]
+        for part in batches(missing):
+            targets: dict[int, list[Address]] = {}
+            for source_id, local, name in self._reading.execute(_TARGETS, {"ids": part}):
+                targets.setdefault(source_id, []).append(Address(Domain(name), LocalPart(local)))
+            for row in self._reading.execute(_STATE, {"ids": part}).all():
+                self._states[row.id] = self._made(row, tuple(targets.get(row.id, ())))
+
     def _state(self, address_id: int) -> _State:
         if address_id not in self._states:
-            row = self._reading.execute(_STATE, {"address_id": address_id}).one()
-            targets = graph.targets_of(self._reading, address_id)
-            passes, keeps, leads = Span(0, seconds(row.until)), NEVER, ALWAYS
-            if row.kind == "user":
-                if row.locked_at is not None:
-                    targets = tuple(one for one in targets if graph.hosted(self._reading, one.domain))
-                if not row.receive:
-                    passes = NEVER
-                leads = Span(0, seconds(row.forward_until))
-                keeps = ALWAYS if row.keep_copy or not targets else Span(leads.end, EVER)
-            self._states[address_id] = _State(passes, keeps, leads, targets)
+            self.load([address_id])
         return self._states[address_id]
+
+    def _made(self, row: Any, targets: tuple[Address, ...]) -> _State:
+        passes, keeps, leads = Span(0, seconds(row.until)), NEVER, ALWAYS
+        if row.kind == "user":
+            if row.locked_at is not None:
+                targets = tuple(one for one in targets if graph.hosted(self._reading, one.domain))
+            if not row.receive:
+                passes = NEVER
+            leads = Span(0, seconds(row.forward_until))
+            keeps = ALWAYS if row.keep_copy or not targets else Span(leads.end, EVER)
+        return _State(passes, keeps, leads, targets)
 
 
 def sources(reading: Connection, ids: Collection[int], domains: Collection[str]) -> set[int]:

@@ -16,9 +16,9 @@ from postmaster.directory.database import open_directory
 from postmaster.directory.migrate import initialise
 from postmaster.settings import as_toml
 from tests.bench.measuring import POSTMASTER, PYTHON, Figure, LeftOut, compared, in_turn, process
-from tests.tools.building import open_builder, settings_under
+from tests.tools.building import HASH, open_builder, settings_under
 
-BULK, MANY = 5_000, 50_000
+BULK, MANY, IMPORTED = 5_000, 50_000, 100_000
 RUNS, PROCESSES, HASHES = 3, 20, 20
 MIB = 1 << 20
 
@@ -27,6 +27,8 @@ def figures() -> Iterator[Figure | LeftOut]:
     yield from _password()
     with tempfile.TemporaryDirectory() as name:
         yield _bulk(Path(name))
+    with tempfile.TemporaryDirectory() as name:
+        yield _import(Path(name))
     with tempfile.TemporaryDirectory() as name:
         yield _one_by_one(Path(name))
     with tempfile.TemporaryDirectory() as name:
@@ -93,6 +95,34 @@ def _bulk(folder: Path) -> Figure:
         "sqlite3 inserts into 3 files",
         f"one run; floor: minimum of {RUNS}",
         note=rate,
+    )
+
+
+def _import(folder: Path) -> Figure:
+    """A CSV of users with hashes, by the command itself, in one transaction and published."""
+    settings, file = settings_under(folder / "d"), folder / "postmaster.toml"
+    initialise(settings)
+    file.write_text(as_toml(settings))
+    table = folder / "users.csv"
+    with table.open("w") as rows:
+        rows.write("kind,domain,address,password,name,quota\ndomain,example.org,,,,\n")
+        rows.writelines(f'user,,u{n}@example.org,"{HASH}",User {n},2G\n' for n in range(IMPORTED))
+    program = (
+        "import resource, sys; from postmaster.cli.main import main; status = main(sys.argv[1:]); "
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss); sys.exit(status)"
+    )
+    words = ["--config", str(file), "directory", "import", str(table)]
+    begun = time.perf_counter()
+    done = subprocess.run([PYTHON, "-c", program, *words], check=True, capture_output=True, text=True)
+    ours = 1000 * (time.perf_counter() - begun)
+    floor = min(_plain_inserts(folder, IMPORTED, 3) for _ in range(RUNS))
+    peak = int(done.stdout.split()[-1]) / 1024
+    return Figure(
+        f"directory import of {IMPORTED:,} users",
+        *(ours, floor),
+        "sqlite3 inserts into 3 files",
+        f"one run; floor: minimum of {RUNS}",
+        note=f"{ours / 1000:.1f} s; its peak {peak:.0f} MiB",
     )
 
 

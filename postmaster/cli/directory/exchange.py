@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from postmaster.address import parse_domain
-from postmaster.cli.directory.formats import As, Kind
+from postmaster.cli.directory.formats import As, Kind, System
 from postmaster.cli.directory.plans import problems, say_problems, without_password
 from postmaster.cli.state import (
     DryRun,
@@ -28,6 +28,7 @@ from postmaster.errors import ExistsError, PartialError, RuleError, UsageError
 from postmaster.render.output import Format
 
 if TYPE_CHECKING:
+    from postmaster.bulk.foreign.gathering import Move
     from postmaster.directory.merge import Wanted
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
@@ -93,7 +94,9 @@ def export(
 @app.command(
     "import",
     epilog="Examples: postmaster directory import users.csv --dry-run; "
-    "postmaster directory import whole.json; postmaster directory import --keep-going users.csv",
+    "postmaster directory import whole.json; "
+    "postmaster directory import --from postfixadmin dump.sql --dry-run; "
+    "postmaster directory import --from aliases /etc/aliases --domain example.org",
 )
 def import_(
     context: typer.Context,
@@ -101,6 +104,19 @@ def import_(
         str, typer.Argument(metavar="FILE", help="What directory export writes, or a table of users.")
     ],
     form: As = None,
+    system: Annotated[
+        System | None,
+        typer.Option("--from", help="FILE is another system's: a database URL, a dump, or its own files."),
+    ] = None,
+    old_root: Annotated[
+        Path | None,
+        typer.Option(
+            "--mail-root", metavar="FOLDER", help="Where the other system keeps mail, if elsewhere."
+        ),
+    ] = None,
+    domain: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The domain of the names in an alias(5) file.")
+    ] = None,
     update: Annotated[
         bool, typer.Option("--update", help="Give what is there already the values of the file.")
     ] = False,
@@ -116,8 +132,20 @@ def import_(
     Nothing is removed, and what is there already with other values is refused without --update. A user
     without a hash in the file has no password until one is given (user chpasswd, user password).
     """
-    wanted = _read(source, form)
-    _bring_in(context, wanted, source, update, keep_going, dry_run, reason, output)
+    if system is None:
+        if old_root is not None or domain is not None:
+            raise UsageError("--mail-root and --domain are for --from alone")
+        wanted, moves = _read(source, form), None
+    else:
+        from postmaster.bulk.foreign import systems
+
+        if form is not None:
+            raise UsageError("--as and --from do not go together")
+        progress()(f"reading {system.value}")
+        settings = state_of(context).settings
+        found = systems.gather(system.value, source, settings.mail, old_root=old_root, domain=domain)
+        wanted, moves = found.wanted, found.moves
+    _bring_in(context, wanted, source, update, keep_going, dry_run, reason, output, moves)
 
 
 def _read(source: str, form: Kind | None) -> Wanted:
@@ -140,14 +168,15 @@ def _bring_in(
     dry_run: bool,
     reason: str | None,
     output: Format,
-    more: dict[str, Any] | None = None,
+    moves: list[Move] | None,
 ) -> None:
     from postmaster.directory import merge
 
     state = state_of(context)
     entry = None
+    name = "env" if source.startswith("env:") else Path(source.partition("?")[0]).name
     with (
-        state.directory(f"directory import {Path(source).name}", reason=reason) as directory,
+        state.directory(f"directory import {name}", reason=reason) as directory,
         directory.change(keep=not dry_run) as change,
     ):
         plan = merge.plan(change.connection, wanted, update=update, progress=progress())
@@ -164,6 +193,10 @@ def _bring_in(
             named = ", ".join(lacking[:WITHOUT_PASSWORD])
             named += f" and {len(lacking) - WITHOUT_PASSWORD} more" if len(lacking) > WITHOUT_PASSWORD else ""
             say(f"note: without a password until one is given (postmaster user chpasswd): {named}")
+        if moves and not refused:
+            say("mail that is not found where it is yet, and what makes it so:")
+            for one in moves:
+                say(f"  {one.command}")
         if entry is not None:
             say_undo(change)
     if output is not Format.table or not refused:
@@ -180,7 +213,10 @@ def _bring_in(
             shown["without_password"] = lacking
             shown["problems"] = problems(plan)
             shown["notes"] = plan.notes
-        print_record(output, {**shown, **(more or {})})
+            shown["moves"] = [
+                {"address": one.address, "folder": one.folder, "command": one.command} for one in moves or ()
+            ]
+        print_record(output, shown)
     if plan.problems and keep_going:
         raise PartialError(f"{len(plan.problems)} entries are left out", hint="see above")
     if refused:

@@ -15,6 +15,20 @@ class Kind(StrEnum):
     toml = "toml"
 
 
+class System(StrEnum):
+    """Whose directories can be read."""
+
+    postfixadmin = "postfixadmin"
+    passwd_file = "passwd-file"
+    aliases = "aliases"
+    docker_mailserver = "docker-mailserver"
+    mailinabox = "mailinabox"
+    mailu = "mailu"
+    vimbadmin = "vimbadmin"
+    iredmail = "iredmail"
+    modoboa = "modoboa"
+
+
 As = Annotated[
     Kind | None, typer.Option("--as", help="The format of the file; without it, as its name says.")
 ]
