@@ -1,0 +1,30 @@
+"""From run to run: what began, got worse, got better or ended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from postmaster.health.finding import Finding, Severity
+
+
+class Change(StrEnum):
+    began = "began"
+    worse = "worse"
+    better = "better"
+    ended = "ended"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A change that is worth telling. Times in seconds since the epoch.
+
+    `finding` is the problem as it is now; for one that ended, as it was last seen. `before`: how bad it was
+    when it was last told; ok for one that began. `since`: when it was first seen.
+    """
+
+    at: float
+    change: Change
+    finding: Finding
+    before: Severity
+    since: float
