@@ -28,3 +28,21 @@ class Event:
     finding: Finding
     before: Severity
     since: float
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledgement:
+    """Somebody knows of a problem: silent until a moment, or until it is worse than `severity`."""
+
+    check: str
+    object: str
+    code: str
+    severity: Severity
+    until: float
+    reason: str
+    who: str
+    at: float
+
+    @property
+    def problem(self) -> tuple[str, str, str]:
+        return self.check, self.object, self.code

@@ -10,26 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from postmaster.health.changes import Event
+from postmaster.health.changes import Acknowledgement, Event
 from postmaster.health.finding import Finding, Severity, worst
-
-
-@dataclass(frozen=True, slots=True)
-class Acknowledgement:
-    """Somebody knows of a problem: silent until a moment, or until it is worse than `severity`."""
-
-    check: str
-    object: str
-    code: str
-    severity: Severity
-    until: float
-    reason: str
-    who: str
-    at: float
-
-    @property
-    def problem(self) -> tuple[str, str, str]:
-        return self.check, self.object, self.code
 
 
 @dataclass(frozen=True, slots=True)
