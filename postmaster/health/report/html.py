@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator, Sequence
 from datetime import date, timedelta
 
-from postmaster.health.figures import Statistics
+from postmaster.health.statistics import Statistics
 from postmaster.health.finding import Finding, Measure, Severity
 from postmaster.health.report import Report, Reported, Series, words
 from postmaster.health.report.colours import DARK, LIGHT, variables

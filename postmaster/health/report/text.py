@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator
 
-from postmaster.health.figures import Statistics
+from postmaster.health.statistics import Statistics
 from postmaster.health.finding import Finding
 from postmaster.health.report import Report, words
 from postmaster.render.escape import printable

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import date, datetime
 
 from postmaster.health.changes import Acknowledgement, Change, Event
-from postmaster.health.figures import Figures, Statistics
+from postmaster.health.statistics import Statistics
 from postmaster.health.finding import Finding, Severity, worst
 from postmaster.health.report import Missed, Report, Reported
 from postmaster.render.output import duration, size
