@@ -109,5 +109,10 @@ class Check:
     run: Callable[[Context], Iterable[Finding]]
 
 
+def badness(severity: Severity) -> int:
+    """Its place in the order of how bad each is: unknown is worse than ok, and no more."""
+    return _ORDER.index(severity)
+
+
 def worst(findings: Iterable[Finding]) -> Severity:
-    return max((finding.severity for finding in findings), key=_ORDER.index, default=Severity.unknown)
+    return max((finding.severity for finding in findings), key=badness, default=Severity.unknown)
