@@ -13,6 +13,7 @@ from postmaster.settings import Settings
 OK = "ok"  # the code of a finding where nothing is wrong
 NO_ANSWER = "no-answer"  # the code where a check did not end in time
 FAILED = "check-failed"  # the code where a check could not be made
+THRESHOLD = "threshold"  # the code where a range that was given for one run is left
 
 
 class Severity(IntEnum):
