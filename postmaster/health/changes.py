@@ -38,6 +38,11 @@ class Event:
     before: Severity
     since: float
 
+    @property
+    def now(self) -> Severity:
+        """How bad it is now: ok for one that ended."""
+        return Severity.ok if self.change is Change.ended else self.finding.severity
+
 
 @dataclass(frozen=True, slots=True)
 class Acknowledgement:
