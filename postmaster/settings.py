@@ -115,6 +115,13 @@ class HealthSettings:
     queue_age_critical: float = 48.0
     disk_free_warning: float = 15.0
     disk_free_critical: float = 5.0
+    report_to: str = ""  # empty: mail.postmaster
+    report_from: str = ""  # empty: the recipient
+    report_way: str = "sendmail"
+    report_secret: str = ""  # a file with the password
+    fallback: str = ""
+    fallback_to: str = ""  # empty: as report_to
+    fallback_secret: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from postmaster.health.changes import Acknowledgement, Event
+from postmaster.health.figures import Statistics
 from postmaster.health.finding import Finding, Severity, worst
 
 
@@ -78,7 +79,7 @@ class Report:
     missed: Missed | None = None
     notes: tuple[str, ...] = ()
     series: tuple[Series, ...] = ()
-    statistics: Any = None
+    statistics: Statistics | None = None
 
     @property
     def status(self) -> Severity:
