@@ -107,6 +107,8 @@ class HealthSettings:
     """Deadlines in seconds, thresholds as counts, hours, or percent of free space."""
 
     deadline: float = 10.0
+    flap: int = 2  # runs in a row before a problem speaks, and before it is over
+    history_days: int = 400  # how long runs, changes and measures are remembered
     queue_warning: int = 100
     queue_critical: int = 1000
     queue_age_warning: float = 6.0

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from importlib import import_module
 
-from postmaster.health.finding import FAILED, NO_ANSWER, OK, Check
+from postmaster.health.finding import FAILED, NO_ANSWER, OK, THRESHOLD, Check
 
 #: In the order of the report.
 NAMES = ("services", "queue", "directory", "machine")
@@ -17,6 +17,7 @@ COMMON_CODES = {
     OK: "nothing is wrong",
     NO_ANSWER: "the check did not end before its deadline",
     FAILED: "the check could not be made",
+    THRESHOLD: "a measure is outside of the range that --warn or --crit gave",
 }
 
 
