@@ -29,12 +29,14 @@ TOP = 5  # names of each list
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """A period and the same one of a week before, None where nothing is known.
+    """A period, and the same one of a week before where anything is known of it. Seconds since the epoch.
 
     `days`: what is kept of whole days, by their dates. `learnt`: what of it is new and should be kept.
     `problems`: what could not be read; figures are then too small or none.
     """
 
+    since: float
+    until: float
     figures: Figures | None
     before: Figures | None = None
     days: Mapping[date, Figures] = field(default_factory=dict)
@@ -47,7 +49,7 @@ def of_day(settings: Settings, day: date, kept: Mapping[date, Figures]) -> Stati
     try:
         logs = _logs(settings)
     except (NotFoundError, RightsError) as error:
-        return Statistics(None, days=kept, problems=(error.message,))
+        return Statistics(*bounds(day), None, days=kept, problems=(error.message,))
     learnt: dict[date, Figures] = {}
     before = day - timedelta(weeks=1)
     figures = kept.get(day)
@@ -60,7 +62,7 @@ def of_day(settings: Settings, day: date, kept: Mapping[date, Figures]) -> Stati
         if earlier is not None and not earlier.problems:
             learnt[before] = earlier
     known = {**kept, **learnt}
-    return Statistics(figures, known.get(before), known, learnt, figures.problems)
+    return Statistics(*bounds(day), figures, known.get(before), known, learnt, figures.problems)
 
 
 def of_period(settings: Settings, since: float, until: float, kept: Mapping[date, Figures]) -> Statistics:
@@ -68,10 +70,11 @@ def of_period(settings: Settings, since: float, until: float, kept: Mapping[date
     try:
         logs = _logs(settings)
     except (NotFoundError, RightsError) as error:
-        return Statistics(None, days=kept, problems=(error.message,))
+        return Statistics(since, until, None, days=kept, problems=(error.message,))
     back = WEEK * max(1, ceil((until - since) / WEEK))
     figures = _figures(logs, since, until)
-    return Statistics(figures, _reached(logs, since - back, until - back), kept, problems=figures.problems)
+    before = _reached(logs, since - back, until - back)
+    return Statistics(since, until, figures, before, kept, problems=figures.problems)
 
 
 def bounds(day: date) -> tuple[float, float]:

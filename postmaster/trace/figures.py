@@ -29,9 +29,9 @@ class Figures:
     """What happened within a period. Counts are as in docs/trace.md, bytes in bytes, delays in seconds.
 
     `received` and `bytes_received` are messages that came in, `delivered` and `bytes_delivered` deliveries,
-    each for one recipient. `deferred` is messages, `deferrals` attempts, `refused` passwords. The delays are those of deliveries
-    that succeeded, None where there was none. `problems` says what could not be read: then all may be too
-    small.
+    each for one recipient. `deferred` is messages, `deferrals` attempts, `refused` passwords. The delays are
+    those of deliveries that succeeded, None where there was none. `problems` says what could not be read:
+    then all may be too small.
     """
 
     since: float | None  # seconds since 1970
