@@ -27,11 +27,13 @@ CHARTS = 30 * DAY  # how far back charts go
 @dataclass(frozen=True, slots=True)
 class Wish:
     """What a report shall hold. `changes`: what is new alone. `every`: seconds after which a timer promised
-    the next run, None where a person asks. `charts`: the history of measures too."""
+    the next run, None where a person asks. `charts`: the history of measures too. `patience`: seconds to wait
+    for another run to end."""
 
     changes: bool = False
     every: float | None = None
     charts: bool = False
+    patience: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,7 @@ def report(
     what is kept. Raises BusyError while another run is under way.
     """
     wish = wish or Wish()
-    with alone(settings.state) as lock, ExitStack() as stack:
+    with alone(settings.state, wish.patience) as lock, ExitStack() as stack:
         state: State | None = None
         last: Mapping[str, Last] = {}
         note = None

@@ -15,6 +15,7 @@ import fcntl
 import json
 import os
 import sqlite3
+import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -136,12 +137,6 @@ class StateError(PostmasterError):
     code = "health_state"
 
 
-class BusyError(PostmasterError):
-    """Another run of the checks is under way."""
-
-    code = "busy"
-
-
 @dataclass(frozen=True, slots=True)
 class Made:
     """A run that was made. `every`: seconds after which its timer promised the next, None for a person's."""
@@ -150,6 +145,18 @@ class Made:
     took: float
     status: Severity
     every: float | None
+
+
+class BusyError(PostmasterError):
+    """Another run of the checks is under way."""
+
+    code = "busy"
+
+    def __init__(self, before: Made | None) -> None:
+        """`before`: the run before it. How mail was then is how it is, until the other run has ended."""
+        known = "" if before is None else f"; mail was {before.status.name} in the run before it"
+        super().__init__(f"another health check is under way{known}", hint="run it again in some seconds")
+        self.plugin_status = 3 if before is None else int(before.status)
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,17 +189,20 @@ class Lock:
 
 
 @contextmanager
-def alone(settings: StateSettings) -> Iterator[Lock | None]:
-    """Hold the lock; None where it cannot be made. Raises BusyError while another run is under way."""
+def alone(settings: StateSettings, patience: float = 0.0) -> Iterator[Lock | None]:
+    """Hold the lock; None where it cannot be made.
+
+    Raises BusyError where another run is under way, and for as many seconds has not ended.
+    """
     descriptor = None
     try:
         make_folder(settings.directory, 0o755)
         descriptor = _lock_file(settings.directory / LOCK)
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _take(descriptor, patience)
     except BlockingIOError:
         assert descriptor is not None
         os.close(descriptor)
-        raise BusyError("another health check is under way", hint="wait until it has ended") from None
+        raise BusyError(_before(settings)) from None
     except OSError:
         if descriptor is not None:
             os.close(descriptor)
@@ -202,6 +212,24 @@ def alone(settings: StateSettings) -> Iterator[Lock | None]:
     finally:
         if descriptor is not None:
             os.close(descriptor)
+
+
+def _before(settings: StateSettings) -> Made | None:
+    with suppress(PostmasterError), open_state(settings) as state:
+        return state.last_run()
+    return None
+
+
+def _take(descriptor: int, patience: float) -> None:
+    ends = time.monotonic() + patience
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() >= ends:
+                raise
+        time.sleep(0.1)
 
 
 def _lock_file(path: Path) -> int:
