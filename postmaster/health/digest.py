@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 
@@ -17,12 +17,11 @@ from postmaster.health import record
 from postmaster.health.changes import Event
 from postmaster.health.finding import Check
 from postmaster.health.report import Report
-from postmaster.health.state import DAY, BusyError, open_state
+from postmaster.health.state import DAY, open_state
 from postmaster.health.statistics import Statistics, as_json, from_json, of_day, of_period
 from postmaster.settings import Settings
 
-PATIENCE = 60.0  # seconds to wait for another run of the checks: the timers' may begin at the same moment
-PAUSE = 0.2
+PATIENCE = 120.0  # seconds to wait for another run of the checks: the timers' may begin at the same moment
 
 
 @contextmanager
@@ -48,8 +47,7 @@ def digest(
         with suppress(PostmasterError), open_state(settings.state) as state:
             state.keep_days({day.isoformat(): as_json(found) for day, found in statistics.learnt.items()})
     progress("running the checks")
-    with ExitStack() as stack:
-        report = stack.enter_context(_patiently(settings, checks))
+    with record.report(settings, checks, record.Wish(charts=True, patience=PATIENCE)) as report:
         begin = since if since is not None else last if last is not None else now - DAY
         yield replace(report, events=_changes(settings, report, begin), statistics=statistics)
 
@@ -58,21 +56,6 @@ def sent(settings: Settings, report: Report) -> None:
     """The reader has this digest: the next one begins where it ends. Raises StateError, RightsError."""
     with open_state(settings.state) as state:
         state.digest_sent(report.time)
-
-
-@contextmanager
-def _patiently(settings: Settings, checks: Sequence[Check]) -> Iterator[Report]:
-    ends = time.monotonic() + PATIENCE
-    with ExitStack() as stack:
-        while True:
-            try:
-                report = stack.enter_context(record.report(settings, checks, record.Wish(charts=True)))
-                break
-            except BusyError:
-                if time.monotonic() > ends:
-                    raise
-                time.sleep(PAUSE)
-        yield report
 
 
 def _statistics(settings: Settings, since: float | None, now: float, kept: dict[str, str]) -> Statistics:
