@@ -126,6 +126,8 @@ CREATE TABLE uptime (
     known REAL NOT NULL,
     PRIMARY KEY (month, check_name, object)
 ) WITHOUT ROWID;
+CREATE TABLE day (day TEXT PRIMARY KEY, figures TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE digest (number INTEGER PRIMARY KEY CHECK (number = 1), at REAL NOT NULL);
 """
 
 
@@ -398,6 +400,27 @@ class State:
                 found.append(Series(check, item, measure, unit, tuple(_fewer(rows, points))))
         return found
 
+    # What digests need
+
+    def days(self) -> dict[str, str]:
+        """The log's figures of whole days, as JSON, by their dates: `2026-11-24`."""
+        with self._reading():
+            return dict(self._connection.execute("SELECT day, figures FROM day ORDER BY day"))
+
+    def keep_days(self, figures: Mapping[str, str]) -> None:
+        with self._transaction():
+            self._connection.executemany("INSERT OR REPLACE INTO day VALUES (?, ?)", figures.items())
+
+    def digested(self) -> float | None:
+        """When the last digest was sent."""
+        with self._reading():
+            row = self._connection.execute("SELECT at FROM digest").fetchone()
+        return None if row is None else float(row[0])
+
+    def digest_sent(self, at: float) -> None:
+        with self._transaction():
+            self._connection.execute("INSERT OR REPLACE INTO digest VALUES (1, ?)", (at,))
+
     # Below: parts of a transaction
 
     def _last_run(self, *, scheduled: bool) -> Made | None:
@@ -524,6 +547,7 @@ class State:
             self._connection.execute(f"DELETE FROM {table} WHERE at < ?", (oldest,))
         self._connection.execute("DELETE FROM problem WHERE seen < ?", (oldest,))
         self._connection.execute("DELETE FROM uptime WHERE month < ?", (_month(oldest),))
+        self._connection.execute("DELETE FROM day WHERE day < ?", (f"{_month(oldest)}-01",))
         self._connection.execute("DELETE FROM acknowledgement WHERE until <= ?", (oldest,))
         self._connection.execute(
             "DELETE FROM run WHERE at < ? AND number < (SELECT max(number) FROM run WHERE every IS NOT NULL)",
