@@ -18,7 +18,7 @@ from postmaster.render.page import command, document, safe
 from postmaster.render.svg import columns, curve
 
 LONGEST = 500  # characters of a message or a remedy
-CHARTS = 40
+CHARTS = 30
 DAYS = 28  # of the columns of a digest
 
 _STYLE = (
@@ -67,7 +67,7 @@ header .soft { color: var(--text); }
 figure { font-size: .8125rem; } figcaption, .scale { display: flex; justify-content: space-between;
  gap: 1rem; } figcaption b { white-space: nowrap; font-variant-numeric: tabular-nums; }
 .scale { color: var(--soft); } svg { display: block; width: 100%; height: 3.25rem; margin: .35rem 0 .2rem; }
-path { vector-effect: non-scaling-stroke; fill: none; } .area, .band { fill: var(--curve); opacity: .13; }
+path { vector-effect: non-scaling-stroke; fill: none; } .area, .band { fill: var(--curve); opacity: .15; }
 .line { stroke: var(--curve); stroke-width: 1.75; stroke-linejoin: round; }
 .now { stroke: var(--curve); stroke-width: 6; stroke-linecap: round; } .column { fill: var(--curve); }
 path.critical, path.warning { stroke: var(--own); stroke-width: 1; stroke-dasharray: 4 4; }

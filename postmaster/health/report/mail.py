@@ -111,8 +111,8 @@ def _named(finding: Finding, state: str, more: int) -> str:
 
 
 def _one_line(line: str) -> str:
-    shown = printable(line)
-    return shown if len(shown) <= SUBJECT_LIMIT else shown[: SUBJECT_LIMIT - 1] + "…"
+    shown = " ".join(printable(line).split())
+    return shown if len(shown) <= SUBJECT_LIMIT else shown[: SUBJECT_LIMIT - 1].rstrip() + "…"
 
 
 def _domain(host: str) -> str:
