@@ -23,6 +23,7 @@ import pytest
 from postmaster.health import schedule
 from postmaster.settings import as_toml
 from tests.tools.building import settings_under
+from tests.tools.documented import json_keys, key_paths
 from tests.tools.mail import Lab, password_hash
 
 #: $1 and $2 are lent as the folders of units and crontabs; then the command. No systemd runs there.
@@ -66,6 +67,7 @@ class Root:
 
     def rows(self, *words: str) -> list[tuple[str, str]]:
         rows = json.loads(self.postmaster(*words, "-o", "json").stdout)
+        assert all(key_paths(row) == json_keys("health install, uninstall") for row in rows)
         return [(row["action"], Path(row["path"]).name) for row in rows]
 
 
