@@ -138,12 +138,13 @@ def _kept(state: State, made: _Run) -> _Memory:
         days=limits.history_days,
     )
     events, gap = state.changes(made.at) if wish.changes else (None, None)
+    is_read = events is None or events or gap is not None
     return _Memory(
         state.known(),
         state.acknowledgements(made.at),
         None if events is None else tuple(events),
         None if gap is None else Missed(*gap, _booted(gap[0], gap[1])),
-        tuple(state.series(made.at - CHARTS)) if wish.charts else (),
+        tuple(state.series(made.at - CHARTS)) if wish.charts and is_read else (),
     )
 
 

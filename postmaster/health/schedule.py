@@ -179,7 +179,7 @@ def _cron_times(every: int) -> str:
         return f"*/{minutes} * * * *"
     hours, rest = divmod(every, 3600)
     if not rest and 24 % hours == 0:
-        return f"0 */{hours} * * *"
+        return "0 0 * * *" if hours == 24 else f"0 */{hours} * * *"
     raise UsageError(
         f"cron cannot run a command every {every} seconds",
         hint="it can every 1, 2, 3, 4, 5, 6, 10, 12, 15, 20, 30 minutes or 1, 2, 3, 4, 6, 8, 12, 24 hours",

@@ -112,8 +112,8 @@ def check(
         raise UsageError(f"{output} tells how it is, not what changed", hint="leave --changes out")
     if send and (output is not Form.mail or to is not None):
         raise UsageError("--send is for a mail", hint="postmaster health check -o mail --send")
-    if to is not None and to.exists() and not to.is_file():
-        raise UsageError(f"{to} is no file that could be replaced", hint="print it instead")
+    if to is not None:
+        _check_target(to)
     chosen = choose(names or [], skip or [])
     given = thresholds(warn or [], crit or [], [one.name for one in chosen])
     settings = state_of(context).settings
@@ -138,6 +138,14 @@ def check(
         raise
     if made.status and not send:
         raise typer.Exit(int(made.status))
+
+
+def _check_target(path: Path) -> None:
+    """Before anything is run. What is there may be replaced, but no device and no folder."""
+    if path.exists() and not path.is_file():
+        raise UsageError(f"{path} is no file that could be replaced", hint="print it instead")
+    if not path.resolve().parent.is_dir():
+        raise UsageError(f"the folder of {path} does not exist", hint=f"mkdir -p {path.parent}")
 
 
 def _judged(findings: Sequence[Finding], given: Sequence[Threshold]) -> Sequence[Finding]:
@@ -197,7 +205,7 @@ def _render_rows(report: Report, form: Format, output: TextIO, every: bool) -> N
         write_record(output, form, rows.record(report))
         return
     if report.events is not None:
-        write_rows(output, form, _CHANGES, [rows.event(one) for one in report.events])
+        write_rows(output, form, _CHANGES, [rows.event(one) for one in report.events], rows.EVENT_KEYS)
     elif form is Format.table:
         from postmaster.cli.health import screen
 

@@ -35,8 +35,10 @@ def text(report: Report) -> str:
 
 
 def _summary(report: Report, problems: list[Reported]) -> str:
+    if not report.findings:
+        return "nothing was looked at"
     if not problems:
-        return f"{len(report.findings)} findings, nothing is wrong"
+        return f"{len(report.findings)} finding{'s'[: len(report.findings) > 1]}, nothing is wrong"
     worst = problems[0].finding
     more = f" (+{len(problems) - 1})" if len(problems) > 1 else ""
     return _safe(f"{worst.check}/{worst.object}: {worst.message}")[:LINE] + more

@@ -14,6 +14,10 @@ from postmaster.render.output import moment
 if TYPE_CHECKING:
     from postmaster.trace.figures import Figures
 
+#: The keys of a change and of an acknowledgement, for a list without any.
+EVENT_KEYS = ("time", "change", "check", "object", "code", "status", "before", "since", "message", "remedy")
+ACKNOWLEDGEMENT_KEYS = ("check", "object", "code", "status", "until", "reason", "who", "time")
+
 
 def record(report: Report) -> dict[str, Any]:
     """The whole report. `changes` is null where they were not asked for."""
