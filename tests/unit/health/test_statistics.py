@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import gzip
-from datetime import UTC, date, datetime, timedelta
-from operator import itemgetter
+from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
@@ -13,31 +12,12 @@ from hypothesis import given
 from postmaster.health.statistics import as_json, bounds, from_json, of_day, of_period
 from postmaster.settings import LogSettings, Settings
 from postmaster.trace.figures import Figures
+from tests.tools.maillog import days
 from tests.tools.reports import any_figures
 
 TODAY = date(2026, 5, 20)
 YESTERDAY = TODAY - timedelta(days=1)
 WEEK = timedelta(weeks=1)
-
-
-def lines(day: date, messages: int) -> str:
-    """A day on which so many messages came, in the hour before noon."""
-    noon = datetime.combine(day, datetime.min.time()).astimezone() + timedelta(hours=12)
-    made = []
-    for number in range(messages):
-        at = (noon - timedelta(minutes=number)).astimezone(UTC)
-        queue_id = f"4B7Z2K{number:04}bz8gQ"
-        texts = (
-            f"smtpd[1]: {queue_id}: client=c[192.0.2.1]",
-            f"qmgr[1]: {queue_id}: from=<amy@x.test>, size=1000, nrcpt=1 (queue active)",
-            f"qmgr[1]: {queue_id}: removed",
-        )
-        made += [(at, f"{at.isoformat()} mail postfix/{text}\n") for text in texts]
-    return "".join(line for _, line in sorted(made, key=itemgetter(0)))
-
-
-def days(*busy: tuple[date, int]) -> str:
-    return "".join(lines(day, messages) for day, messages in sorted(busy))
 
 
 def settings(folder: Path, text: str) -> Settings:
