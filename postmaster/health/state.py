@@ -211,6 +211,7 @@ def alone(settings: StateSettings, patience: float = 0.0) -> Iterator[Lock | Non
         yield None if descriptor is None else Lock(descriptor)
     finally:
         if descriptor is not None:
+            fcntl.flock(descriptor, fcntl.LOCK_UN)  # a child that a check left behind has it too
             os.close(descriptor)
 
 
@@ -250,8 +251,11 @@ class State:
 
     # What a run needs and leaves
 
-    def last(self) -> dict[str, Last]:
-        """For each check what its last whole run measured, and when that was."""
+    def last(self, now: float) -> dict[str, Last]:
+        """For each check what its last whole run measured, and when that was.
+
+        A clock that was set back leaves runs in the future: they count as made now.
+        """
         with self._reading():
             found: dict[str, tuple[float, dict[Problem, float]]] = {
                 name: (at, {}) for name, at in self._connection.execute("SELECT check_name, at FROM made")
@@ -261,7 +265,7 @@ class State:
                 " WHERE series.at = made.at"
             ):
                 found[check][1][check, item, measure] = value
-        return {name: Last(at, values) for name, (at, values) in found.items()}
+        return {name: Last(min(at, now), values) for name, (at, values) in found.items()}
 
     def keep(
         self,

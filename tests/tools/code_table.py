@@ -18,7 +18,7 @@ def page() -> str:
 
 
 def _section() -> Iterator[str]:
-    yield f"{HEADING}\nCodes never change; new ones may come. `postmaster health list NAME` shows a check's.\n\n"
+    yield f"{HEADING}\nCodes never change; new ones may come. See also `postmaster health list`.\n\n"
     yield "| Check | Code | Meaning |\n|---|---|---|\n"
     for code, meaning in COMMON_CODES.items():
         yield f"| `every` | `{code}` | {_sentence(meaning)} |\n"

@@ -14,7 +14,6 @@ CODES = {
     "service-down": "a listener cannot be reached, or says nothing in time",
     "service-greeting": "a listener greets with something else than its protocol's words",
 }
-SETTINGS: tuple[str, ...] = ()
 
 #: Service -> what a greeting begins with, and whether TLS comes first.
 _GREETINGS = {

@@ -7,6 +7,7 @@ import json
 import stat
 import time
 from collections.abc import Callable
+from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from email import policy
 from pathlib import Path
@@ -14,13 +15,13 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from postmaster.health import checks as module
 from postmaster.health.checks import COMMON_CODES, NAMES, load
 from postmaster.health.finding import OK, Check, Context, Finding, Measure, Severity
+from postmaster.health.limits import GENERAL, keys
 from postmaster.health.ranges import at_most
 from postmaster.health.report.rows import EVENT_KEYS
 from postmaster.health.state import alone
-from postmaster.settings import load_settings
+from postmaster.settings import HealthSettings, load_settings
 from tests.tools.documented import json_keys, key_paths
 
 from .conftest import Cli
@@ -289,6 +290,9 @@ def test_every_check_has_what_list_and_docs_need(name: str) -> None:
     assert check.meaning
     assert all(code == code.lower() and " " not in code and text for code, text in check.codes.items())
     assert not set(check.codes) & set(COMMON_CODES)
-    limits = load_settings(None, {}).health
-    assert all(hasattr(limits, key) for key in check.settings)
-    assert module.load is load
+
+
+def test_every_setting_is_of_a_check_or_of_all() -> None:
+    of_checks = {key for name in NAMES for key in keys(name)}
+    for one in fields(HealthSettings):
+        assert one.name.startswith(GENERAL) is (one.name not in of_checks), one.name
