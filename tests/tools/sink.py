@@ -15,6 +15,7 @@ class Received:
     sender: str
     recipients: tuple[str, ...]
     content: bytes
+    client: str = ""  # how it called itself
 
 
 @dataclass
@@ -50,12 +51,13 @@ def listening(port: int, address: str = "127.0.0.1") -> Iterator[Sink]:
         timeout = 30
 
         def handle(self) -> None:
-            sender, recipients = "", list[str]()
+            sender, recipients, client = "", list[str](), ""
             self._say("220 sink")
             while line := self.rfile.readline(1024):
                 word, _, rest = line.decode("ascii", "replace").strip().partition(" ")
                 match word.upper():
                     case "EHLO" | "HELO":
+                        client = rest
                         self._say("250 sink")
                     case "MAIL":
                         sender, recipients = _path(rest), []
@@ -77,7 +79,7 @@ def listening(port: int, address: str = "127.0.0.1") -> Iterator[Sink]:
                             sink.stalled.set()
                             sink.go.wait(60)
                         content = first + b"".join(iter(self.rfile.readline, b".\r\n"))
-                        sink.messages.append(Received(sender, tuple(recipients), content))
+                        sink.messages.append(Received(sender, tuple(recipients), content, client))
                         self._say("250 kept")
                     case "QUIT":
                         self._say("221 bye")

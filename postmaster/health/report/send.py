@@ -94,7 +94,7 @@ def _try(
         deliver(
             way,
             told,
-            Envelope(sender, to),
+            Envelope(sender, to, settings.server.hostname),
             config_directory=settings.postfix.config_directory,
             secret=secret,
             timeout=timeout,

@@ -187,6 +187,18 @@ def test_when_sendmail_fails_the_second_way_says_so(
         send(alone, message(CALM))
 
 
+@pytest.mark.parametrize(
+    ("called", "expected"), [("mail.example.org", "mail.example.org"), ("mail", "[127.0.0.1]")]
+)
+def test_this_host_calls_itself_by_a_whole_name_or_by_its_address(
+    sick: Lab, elsewhere: tuple[int, Sink], called: str, expected: str
+) -> None:
+    port, sink = elsewhere
+    settings = settings_of(sick, report_to="amy@else.test", report_way=f"smtp://127.0.0.1:{port}")
+    send(replace(settings, server=replace(settings.server, hostname=called)), message(CALM))
+    assert sink.messages[0].client == expected
+
+
 @pytest.mark.parametrize("local", ["refused", "later", "busy"])
 def test_a_recipient_that_is_refused_is_no_success(
     sick: Lab, elsewhere: tuple[int, Sink], local: str
