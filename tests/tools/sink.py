@@ -28,6 +28,7 @@ class Sink:
     messages: list[Received] = field(default_factory=list)
     stalled: threading.Event = field(default_factory=threading.Event)
     go: threading.Event = field(default_factory=threading.Event)
+    port: int = 0
 
     def count(self, recipient: str) -> int:
         """How often something came for this recipient."""
@@ -44,7 +45,8 @@ class Sink:
 
 
 @contextmanager
-def listening(port: int, address: str = "127.0.0.1") -> Iterator[Sink]:
+def listening(port: int = 0, address: str = "127.0.0.1") -> Iterator[Sink]:
+    """Listen at a port, any free one with 0."""
     sink = Sink()
 
     class Session(socketserver.StreamRequestHandler):
@@ -95,6 +97,7 @@ def listening(port: int, address: str = "127.0.0.1") -> Iterator[Sink]:
         daemon_threads = True
 
     with Server((address, port), Session) as server:
+        sink.port = server.server_address[1]
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
         try:

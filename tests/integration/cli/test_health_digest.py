@@ -5,7 +5,6 @@ from __future__ import annotations
 import email
 import email.policy
 import json
-import socket
 import time
 from collections.abc import Callable, Iterator
 from datetime import date, timedelta
@@ -62,11 +61,9 @@ def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def reader(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sink]:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    monkeypatch.setenv("POSTMASTER_HEALTH_REPORT_WAY", f"smtp://127.0.0.1:{port}")
     monkeypatch.setenv("POSTMASTER_HEALTH_REPORT_TO", "amy@example.org")
-    with listening(port) as sink:
+    with listening() as sink:
+        monkeypatch.setenv("POSTMASTER_HEALTH_REPORT_WAY", f"smtp://127.0.0.1:{sink.port}")
         yield sink
 
 
