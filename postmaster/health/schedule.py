@@ -281,6 +281,10 @@ def _plain_rights() -> Iterator[None]:
     try:
         yield
     except PermissionError as error:
-        raise RightsError(f"{error.filename} may not be written", hint="run it again with sudo") from None
+        raise RightsError(
+            f"{Path(str(error.filename)).parent} may not be written", hint="run it again with sudo"
+        ) from None
     except OSError as error:
-        raise PostmasterError(f"{error.filename} cannot be written: {error.strerror}") from None
+        raise PostmasterError(
+            f"{Path(str(error.filename)).parent} cannot be written: {error.strerror}"
+        ) from None
