@@ -108,7 +108,7 @@ def _set_aside(found: Survey, instance: str, longest: float) -> Iterator[Finding
     corrupt = found.queue(instance, "corrupt")
     number = Measure("messages", corrupt.messages, "", at_most(0), None, 0)
     message = f"{corrupt.messages} messages" + (f", such as {corrupt.oldest_id}" if corrupt.messages else "")
-    remedy = f"postmaster queue show {corrupt.oldest_id}{choose}: save what can be read, then queue delete it"
+    remedy = f"postmaster queue show {corrupt.oldest_id}{choose}, save what can be read, then queue delete"
     yield _judged(of("corrupt"), "queue-corrupt", message, number, remedy)
 
 
@@ -170,7 +170,11 @@ def _actions(settings: Settings) -> Finding:
         return Finding("queue", "actions", OK, Severity.ok, "none was interrupted", None, (measure,))
     message = f"{len(numbers)} were interrupted, such as action {numbers[0]}"
     return _judged(
-        "actions", "action-unfinished", message, measure, f"postmaster queue history show {numbers[0]}"
+        "actions",
+        "action-unfinished",
+        message,
+        measure,
+        f"postmaster queue history show {numbers[0]}, then finish or release it",
     )
 
 
