@@ -93,7 +93,8 @@ def owned_parameters(wish: Wish, known: frozenset[str]) -> dict[str, str]:
         ),
     }
     if wish.postmaster is not None:
-        wanted["2bounce_notice_recipient"] = wish.postmaster.ascii
+        for name in ("2bounce_notice_recipient", "error_notice_recipient"):
+            wanted[name] = wish.postmaster.ascii
     return {name: text for name, text in wanted.items() if name in known or name == _SUBMISSION_ACCESS}
 
 

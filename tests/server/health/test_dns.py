@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,7 +23,7 @@ from tests.tools.building import open_builder, settings_under
 from tests.tools.mail import Lab
 from tests.tools.names import NameServer, silence
 
-from .conftest import faulty
+from .conftest import faulty, once
 
 WARNING, CRITICAL, UNKNOWN = Severity.warning, Severity.critical, Severity.unknown
 OURS = ("192.0.2.10", "2001:db8::10")
@@ -217,24 +217,20 @@ WRONG = [
 ]
 
 
-def once(cases: Sequence[tuple[Any, ...]]) -> list[Any]:
-    """The first case of each code for every run, the others for the long one."""
-    seen: set[str] = set()
-    marked = []
-    for number, case in enumerate(cases):
-        marks = [pytest.mark.full] if case[0] in seen else []
-        marked.append(pytest.param(*case, marks=marks, id=f"{case[0]}-{number}"))
-        seen.add(case[0])
-    return marked
+ESSENTIAL = (
+    *("mx-missing", "mx-alias", "mx-elsewhere", "spf-several", "spf-lookups", "spf-fails", "dkim-mismatch"),
+    *("dmarc-missing", "reverse-missing", "listed", "blocklist-unknown"),
+)
 
 
-@pytest.mark.parametrize(("code", "severity", "text", "said"), once(WRONG))
+@pytest.mark.parametrize(("code", "severity", "text", "said"), once(WRONG, ESSENTIAL))
 def test_a_wrong_record(world: World, code: str, severity: Severity, text: str, said: str) -> None:
     fault = world.names.changed("right.test", text)
     with faulty(world.settings, ["dns"], code, "right.test", fault, severity=severity) as found:
         assert said in found.message
 
 
+@pytest.mark.full
 def test_of_an_alias_domain_too(world: World) -> None:
     fault = world.names.changed("also.test", zone(spf="", dmarc=""))
     with faulty(world.settings, ["dns"], "spf-missing", "also.test", fault, severity=WARNING):
@@ -253,6 +249,7 @@ def test_a_weak_key(world: World, record: str, bits: int, severity: Severity) ->
         assert f"{bits} bits" in found.message
 
 
+@pytest.mark.full
 def test_a_signing_key_that_cannot_be_read(world: World) -> None:
     file = world.folder / "one.pem"
 
@@ -303,7 +300,7 @@ SERVER: list[tuple[str, str, Severity, Fault]] = [
 ]
 
 
-@pytest.mark.parametrize(("code", "object", "severity", "fault"), once(SERVER))
+@pytest.mark.parametrize(("code", "object", "severity", "fault"), once(SERVER, ESSENTIAL))
 def test_of_our_addresses(world: World, code: str, object: str, severity: Severity, fault: Fault) -> None:
     more = ["dns/*.test/spf-fails"]
     with faulty(
@@ -331,6 +328,7 @@ def test_name_servers_that_fail_are_told_apart_from_absence(world: World) -> Non
         assert "SERVFAIL" in found.message
 
 
+@pytest.mark.full
 def test_a_domain_that_nobody_knows(world: World) -> None:
     with faulty(world.settings, ["dns"], "domain-missing", "no.else.test", hosted(world, "no.else.test")):
         pass
