@@ -1,4 +1,4 @@
-"""A real name server on loopback (nsd), whose zones tests write and change; and one that says nothing."""
+"""Name servers on loopback: nsd with zones that tests change, unbound that validates, one that is mute."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import dns.dnssec
 import dns.exception
 import dns.message
 import dns.query
-import dns.rcode
+import dns.zone
+from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from tests.tools.acting import until
 
@@ -23,7 +25,10 @@ _HEAD = "$TTL 60\n@ IN SOA ns.test. admin.test. {serial} 60 60 60 60\n@ IN NS ns
 
 
 class NameServer:
-    """nsd with some zones. A zone whose text is `!` cannot be loaded: asked for it, nsd fails."""
+    """nsd with some zones, each as the text below its SOA and NS records, or as a `signed` whole.
+
+    A zone whose text is `!` cannot be loaded: asked for it, nsd fails.
+    """
 
     def __init__(self, folder: Path, zones: Mapping[str, str]) -> None:
         self.folder = folder
@@ -71,7 +76,8 @@ class NameServer:
         for zone, text in {**self.zones, "serial.invalid": ""}.items():
             path = self.folder / f"{zone}.zone"
             new = path.with_suffix(".new")
-            new.write_text("(" if text == "!" else _HEAD.format(serial=self._serial) + text)
+            is_whole = text == "!" or text.startswith("$ORIGIN")
+            new.write_text(text if is_whole else _HEAD.format(serial=self._serial) + text)
             moment = time.time() - 1000 + self._serial  # nsd reads what has another date
             os.utime(new, (moment, moment))
             new.rename(path)
@@ -85,6 +91,65 @@ class NameServer:
             return bool(answer.answer) and answer.answer[0][0].serial == self._serial
         except (OSError, dns.exception.DNSException):
             return False
+
+
+class Validator:
+    """unbound: it asks other servers for some zones, and vouches for those whose keys it is given."""
+
+    def __init__(self, folder: Path, zones: Mapping[str, str], trusted: Sequence[str]) -> None:
+        """`zones`: zone -> the server to ask, `ADDRESS@PORT`; `trusted`: DNSKEY records."""
+        self.port = _free_port()
+        config = folder / "unbound.conf"
+        stubs = "".join(f'stub-zone:\n  name: "{zone}"\n  stub-addr: {at}\n' for zone, at in zones.items())
+        anchors = "".join(f'  trust-anchor: "{one}"\n' for one in trusted)
+        config.write_text(
+            f"server:\n  interface: {ADDRESS}\n  port: {self.port}\n  do-daemonize: no\n"
+            f'  username: ""\n  chroot: ""\n  directory: "{folder}"\n  pidfile: "{folder}/unbound.pid"\n'
+            f'  use-syslog: no\n  logfile: "{folder}/unbound.log"\n  do-not-query-localhost: no\n'
+            '  cache-max-ttl: 0\n  cache-max-negative-ttl: 0\n  module-config: "validator iterator"\n'
+            # RFC 6761: it answers for these itself unless told otherwise.
+            '  local-zone: "test." nodefault\n'
+            + "".join(f'  local-zone: "{z}." nodefault\n' for z in zones if z.endswith(".arpa"))
+            + f"{anchors}remote-control:\n  control-enable: no\n{stubs}"
+        )
+        self._process = subprocess.Popen(["unbound", "-d", "-c", str(config)], stderr=subprocess.DEVNULL)
+        until(self._answers)
+
+    @property
+    def resolver(self) -> str:
+        return f"{ADDRESS}@{self.port}"
+
+    def close(self) -> None:
+        self._process.terminate()
+        self._process.wait(10)
+
+    def _answers(self) -> bool:
+        try:
+            question = dns.message.make_query("localhost.", "A")  # which it knows by itself
+            return bool(dns.query.udp(question, ADDRESS, port=self.port, timeout=0.5).answer)
+        except (OSError, dns.exception.DNSException):
+            return False
+
+
+class Signer:
+    """A key that signs zones."""
+
+    def __init__(self) -> None:
+        self._key = ed25519.Ed25519PrivateKey.generate()
+        self._record = dns.dnssec.make_dnskey(
+            self._key.public_key(), "ED25519", 257
+        )  # a zone's key, and its entry
+
+    def anchor(self, zone: str) -> str:
+        return f"{zone}. DNSKEY {self._record.to_text()}"
+
+    def signed(self, zone: str, text: str) -> str:
+        """A whole zone with signatures of today."""
+        made = dns.zone.from_text(_HEAD.format(serial=1) + text, zone + ".", relativize=False)
+        dns.dnssec.sign_zone(
+            made, keys=[(self._key, self._record)], inception=time.time() - 3600, lifetime=86400
+        )
+        return f"$ORIGIN {zone}.\n{made.to_text(relativize=False)}\n"
 
 
 def _free_port() -> int:

@@ -409,6 +409,8 @@ def _dkim(world: _World, domain: str) -> Iterator[Finding]:
             if len(texts) > 1:
                 raise records.Malformed("there are several records")
             key = records.parse_dkim(texts[0])
+            if not key.serves_mail:
+                raise records.Malformed("it is for another service than mail (s=)")
             kind, bits = keys.strength(key) if key.key else ("", 0)
         except records.Malformed as error:
             message = f"the key of the selector {selector}: {error}"
