@@ -3,8 +3,8 @@
 The sections stand here and not in the rooms because this is the lowest floor: a room takes its own
 section and nothing else. File: `--config FILE`, else `POSTMASTER_CONFIG`, else
 `/etc/postmaster/postmaster.toml`, else the defaults alone. Each key is also an environment
-variable (`POSTMASTER_POSTFIX_CONFIG_DIRECTORY`; lists are separated by `:`). An unknown key is an
-error that names the nearest known one.
+variable (`POSTMASTER_POSTFIX_CONFIG_DIRECTORY`; paths are separated by `:`, texts by commas). An
+unknown key is an error that names the nearest known one.
 """
 
 from __future__ import annotations
@@ -113,6 +113,22 @@ class HealthSettings:
     queue_age_critical: float = 48.0
     disk_free_warning: float = 15.0
     disk_free_critical: float = 5.0
+    answer_warning: float = 2.0  # seconds that a listener takes to greet
+    answer_critical: float = 6.0
+    certificate_warning: float = 21.0  # days that a certificate is still good
+    certificate_critical: float = 7.0
+    certificate_names: tuple[str, ...] = ()  # that it must have; empty: server.hostname, else Postfix's
+    ca_file: str = ""  # certificates that are trusted besides the system's, in PEM form
+    log_minutes: float = 15.0  # how far back the log is read at least
+    restarts_warning: int = 2  # of a server in that time
+    round_trip: bool = True
+    round_trip_warning: float = 5.0  # seconds for a message in and out
+    probe_address: str = ""  # a user for the round trip; empty: one that exists meanwhile alone
+    probe_password_file: str = ""  # empty: below state.directory
+    reflector: str = ""  # an address elsewhere that answers
+    reflector_minutes: float = 60.0  # from one message to it to the next
+    reflector_warning: float = 15.0  # minutes that its answer may take
+    webmail_url: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,6 +256,15 @@ def _convert(given: Any, kind: str, where: str) -> Any:
             items = [i for i in given.split(":") if i] if isinstance(given, str) else given
             if isinstance(items, list) and all(isinstance(i, str) and i for i in items):
                 return tuple(Path(i) for i in items)
+        if kind == "tuple[str, ...]":
+            items = [i.strip() for i in given.split(",") if i.strip()] if isinstance(given, str) else given
+            if isinstance(items, list) and all(isinstance(i, str) and i for i in items):
+                return tuple(items)
+        if kind == "bool":
+            if isinstance(given, bool):
+                return given
+            if isinstance(given, str) and given.lower() in ("true", "false"):
+                return given.lower() == "true"
         if kind in ("int", "float") and isinstance(given, str | int | float) and not isinstance(given, bool):
             number = float(given) if kind == "float" else int(given)
             if number >= 0 and (kind == "float" or not isinstance(given, float)):
