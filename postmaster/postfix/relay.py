@@ -32,7 +32,7 @@ permit_inet_interfaces permit_dnswl_client permit_rhswl_client
 """
 _SILENT_PERMITS = frozenset(_SILENT.split())
 
-#: What takes an argument and says no OK to an outsider; the last two ask only who has a login or a certificate.
+#: What takes an argument and says no OK to an outsider; the last two ask whose login or certificate it is.
 _ARGUMENT = """
 permit_dnswl_client permit_rhswl_client reject_rbl_client reject_rhsbl_client reject_rhsbl_helo
 reject_rhsbl_sender reject_rhsbl_recipient reject_rhsbl_reverse_client sleep check_sasl_access

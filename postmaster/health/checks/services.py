@@ -196,10 +196,9 @@ def _ask_as_outsider(address: str, listener: Listener, ends: float) -> tuple[boo
             if "STARTTLS" in words:
                 talk.starttls(tls, "")
                 words = talk.hello()
-            if not any(word.startswith("XCLIENT ") for word in words):
-                return None
-            code, _ = talk.command(f"XCLIENT NAME=[UNAVAILABLE] ADDR={OUTSIDER}")
-            if code != 220:
+            ask = f"XCLIENT NAME=[UNAVAILABLE] ADDR={OUTSIDER}"
+            if not any(word.startswith("XCLIENT ") for word in words) or talk.command(ask)[0] != 220:
+                talk.quit()
                 return None
             talk.hello()
             talk.command("MAIL FROM:<stranger@outside.invalid>")
