@@ -7,6 +7,7 @@ floods or says nothing costs no more. What it says is hostile: lines and their n
 
 from __future__ import annotations
 
+import base64
 import re
 import socket
 import ssl
@@ -18,7 +19,7 @@ from dataclasses import dataclass
 from postmaster.settings import ServerSettings
 
 LINE_LIMIT = 4096  # bytes
-LINES_LIMIT = 200
+LINES_LIMIT = 1000
 SHOWN = 80  # characters of what a listener said
 HELLO = "[127.0.0.1]"
 
@@ -67,6 +68,10 @@ class TlsBroken(Exception):
     """TLS was offered, or comes first, and does not work. The argument may be shown."""
 
 
+class Refused(Exception):
+    """The other side will not do what it was asked. The argument may be shown."""
+
+
 @dataclass(frozen=True, slots=True)
 class Offers:
     """What a listener offers: whether STARTTLS, and the mechanisms for a login."""
@@ -96,6 +101,7 @@ class Talk:
 
     def __init__(self, address: str, listener: Listener, ends: float) -> None:
         self._listener, self._ends, self._buffer = listener, ends, b""
+        self.can: list[str] = []  # an SMTP server's words after its last EHLO
         self._socket = _connect(address, listener, self._left)
 
     def __enter__(self) -> Talk:
@@ -107,6 +113,19 @@ class Talk:
     @property
     def tls(self) -> ssl.SSLSocket | None:
         return self._socket if isinstance(self._socket, ssl.SSLSocket) else None
+
+    def start(self, tls: ssl.SSLContext, name: str = "") -> None:
+        """As far as TLS, whichever way the listener has it. Raises as `secure` does."""
+        is_smtp = self._listener.protocol == "smtp"
+        if self._listener.tls:
+            self.secure(tls, name)
+        self.greeting()
+        if is_smtp:
+            self.hello()
+        if not self._listener.tls:
+            self.starttls(tls, name)
+            if is_smtp:
+                self.hello()
 
     def greeting(self) -> str:
         """The first words, which a listener says unasked."""
@@ -136,7 +155,7 @@ class Talk:
                     for m in line.replace("=", " ").split()[1:]
                     if line.upper().startswith(("AUTH ", "AUTH="))
                 ]
-                return Offers("STARTTLS" in map(str.upper, words), _unique(mechanisms))
+                return Offers("STARTTLS" in words, _unique(mechanisms))
             case "imap":
                 self.say("a CAPABILITY")
                 words = self._until(rb"a ", b"a OK")
@@ -151,7 +170,7 @@ class Talk:
                 self.say("CAPA")
                 if not (line := self.line()).startswith(b"+OK"):
                     raise WrongAnswer(said(line))
-                words = self._until(rb"\.", b".")
+                words = self._until(rb"\.$", b".")
                 mechanisms = [m for line in words for m in line.split()[1:] if line.startswith("SASL")]
                 mechanisms += [word for word in words if word.strip() == "USER"]
                 return Offers("STLS" in words, _unique(mechanisms))
@@ -168,13 +187,50 @@ class Talk:
         code, lines = self._reply()
         if code != 250:
             raise WrongAnswer(said(lines[-1]))
-        return [line[4:].decode("ascii", "replace").strip() for line in lines[1:]]
+        self.can = [line[4:].decode("ascii", "replace").strip().upper() for line in lines[1:]]
+        return self.can
 
     def command(self, text: str) -> tuple[int, str]:
         """An SMTP command; the reply's code and last line."""
         self.say(text)
         code, lines = self._reply()
         return code, said(lines[-1])
+
+    def log_in(self, login: str, password: str) -> None:
+        """SASL PLAIN (RFC 4616), and never without TLS. Raises Refused."""
+        if self.tls is None:
+            raise Refused("no login without TLS")
+        words = base64.b64encode(f"\0{login}\0{password}".encode()).decode()
+        match self._listener.protocol:
+            case "imap":
+                self._tagged(f"AUTHENTICATE PLAIN {words}")
+            case kind:
+                self.say(f"AUTH PLAIN {words}")
+                line = self._reply()[1][-1] if kind == "smtp" else self.line()
+                if not line.startswith(b"235" if kind == "smtp" else b"+OK"):
+                    raise Refused(said(line.replace(words.encode(), b"********")))
+
+    def message(self, content: str) -> str:
+        """Send a message whose envelope was taken; the server's last words. Raises Refused."""
+        code, text = self.command("DATA")
+        if code != 354:
+            raise Refused(text)
+        lines = [f".{line}" if line.startswith(".") else line for line in content.splitlines()]
+        code, text = self.command("\r\n".join([*lines, "."]))
+        if code != 250:
+            raise Refused(text)
+        return text
+
+    def imap(self, command: str) -> list[str]:
+        """An IMAP command; the lines before its end, literals as lines of their own. Raises Refused."""
+        return self._tagged(command)
+
+    def pop3(self, command: str, *, whole: bool = False) -> list[str]:
+        """A POP3 command; its first line, with `whole` all that follow it. Raises Refused."""
+        self.say(command)
+        if not (line := self.line()).startswith(b"+OK"):
+            raise Refused(said(line))
+        return self._until(rb"\.$", b".") if whole else [line.decode("ascii", "replace")]
 
     def starttls(self, context: ssl.SSLContext, name: str) -> None:
         """Ask for TLS and begin it, as `secure` does."""
@@ -243,6 +299,18 @@ class Talk:
             if line[3:4] != b"-":
                 return int(line[:3]), lines
         raise WrongAnswer(f"a reply without an end: {said(lines[0])}")
+
+    def _tagged(self, command: str) -> list[str]:
+        self.say(f"b {command}")
+        lines: list[str] = []
+        for _ in range(LINES_LIMIT):
+            line = self.line()
+            if line.startswith(b"b "):
+                if not line.startswith(b"b OK"):
+                    raise Refused(said(line))
+                return lines
+            lines.append(line.decode("ascii", "replace"))
+        raise WrongAnswer("an answer without an end")
 
     def _until(self, last: bytes, good: bytes) -> list[str]:
         """Lines to the one that begins with `last`, a pattern; that one must begin with `good`."""

@@ -126,14 +126,7 @@ def _served(
     from cryptography import x509
 
     with Talk(address, listener, ends) as talk:
-        if listener.tls:
-            talk.secure(tls, name)
-            talk.greeting()
-        else:
-            talk.greeting()
-            if not talk.offers().starttls:
-                raise TlsBroken("it does not offer TLS")
-            talk.starttls(tls, name)
+        talk.start(tls, name)
         data = talk.tls.getpeercert(binary_form=True) if talk.tls else None
         talk.quit()
     if data is None:

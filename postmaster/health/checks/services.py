@@ -189,15 +189,9 @@ def _ask_as_outsider(address: str, listener: Listener, ends: float) -> tuple[boo
     tls = any_certificate()
     try:
         with Talk(address, listener, ends) as talk:
-            if listener.tls:
-                talk.secure(tls, "")
-            talk.greeting()
-            words = talk.hello()
-            if "STARTTLS" in words:
-                talk.starttls(tls, "")
-                words = talk.hello()
+            talk.start(tls)
             ask = f"XCLIENT NAME=[UNAVAILABLE] ADDR={OUTSIDER}"
-            if not any(word.startswith("XCLIENT ") for word in words) or talk.command(ask)[0] != 220:
+            if not any(word.startswith("XCLIENT ") for word in talk.can) or talk.command(ask)[0] != 220:
                 talk.quit()
                 return None
             talk.hello()
