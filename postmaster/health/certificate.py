@@ -45,8 +45,8 @@ class Problem:
     remedy: str
 
 
-def trusting(settings: HealthSettings) -> ssl.SSLContext:
-    """A client that trusts the system's authorities and what `health.ca_file` has. Raises OSError.
+def trusting(settings: HealthSettings) -> tuple[ssl.SSLContext, str | None]:
+    """A client that trusts the system's authorities and what `health.ca_file` has, and why it does not.
 
     A certificate that is named itself is trusted as it is, whoever signed it.
     """
@@ -54,8 +54,13 @@ def trusting(settings: HealthSettings) -> ssl.SSLContext:
     context.check_hostname = False  # names are looked at apart, so that all that is wrong is said
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     if settings.ca_file:
-        context.load_verify_locations(cafile=settings.ca_file)
-    return context
+        try:
+            context.load_verify_locations(cafile=settings.ca_file)
+        except ssl.SSLError:
+            return context, f"{settings.ca_file} has no certificate in PEM form"
+        except OSError as error:
+            return context, f"{settings.ca_file} cannot be read: {error.strerror}"
+    return context, None
 
 
 def days_left(certificate: x509.Certificate) -> float:

@@ -10,7 +10,7 @@ from importlib import import_module
 from postmaster.health.finding import FAILED, NO_ANSWER, OK, Check
 
 #: In the order of the report.
-NAMES = ("services", "processes", "round-trip", "certificates", "queue", "directory", "machine")
+NAMES = ("services", "processes", "round-trip", "certificates", "queue", "directory", "webmail", "machine")
 
 #: What every check may find.
 COMMON_CODES = {

@@ -39,14 +39,10 @@ def run(context: Context) -> Iterator[Finding]:
     ends = time.monotonic() + context.left(SHARE)
     settings = context.settings
     wanted = certificates.host_names(settings.health.certificate_names, _host_name(context))
-    try:
-        trust = certificates.trusting(settings.health)
-    except OSError as error:
-        message = f"{settings.health.ca_file} cannot be read: {error.strerror or error}"
+    trust, why = certificates.trusting(settings.health)
+    if why is not None:
         remedy = "name a file of certificates in PEM form in health.ca_file"
-        yield Finding("certificates", "authorities", "ca-file-unreadable", Severity.unknown, message, remedy)
-        trust = ssl.create_default_context()
-        trust.check_hostname = False
+        yield Finding("certificates", "authorities", "ca-file-unreadable", Severity.unknown, why, remedy)
     files: dict[str, list[Pair]] = {}
     for server, read in (("Postfix", _postfix_files), ("Dovecot", _dovecot_files)):
         try:
