@@ -2,17 +2,20 @@
 
 The outsider is a client without a login and without a certificate, at an address that nobody has
 (RFC 5737), who names a recipient elsewhere. Each restriction permits it, refuses it, says nothing, or
-cannot be judged from here: a policy service, or a table that may say OK. Postfix asks all its lists, and
-each of them must let it pass; within one the first word counts (`smtpd_check.c`, generic_checks). So one
-list that refuses for sure makes the service closed, and it is open only where all let it pass for sure.
+cannot be judged from here, as a policy service. Tables are asked what they say of such a client. Postfix
+asks all its lists, and each of them must let it pass; within one the first word counts (`smtpd_check.c`,
+generic_checks). So one list that refuses for sure makes the service closed, and it is open only where all
+let it pass for sure.
 """
 
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from functools import cache
 from pathlib import Path
 
 from postmaster.errors import ProcessError
@@ -20,6 +23,17 @@ from postmaster.postfix import control, postconf
 from postmaster.postfix.postconf import split_list
 
 OUTSIDER = "198.51.100.77"  # TEST-NET-2
+SENDER, RECIPIENT = "stranger@outside.invalid", "anybody@elsewhere.invalid"
+
+#: What is looked up of such a client, in Postfix's order (access(5)), by what the restriction is of.
+_HOST_KEYS = (OUTSIDER, "198.51.100", "198.51", "198")
+_KEYS = {
+    "client": ("unknown", *_HOST_KEYS),
+    "reverse_client_hostname": ("unknown",),
+    "helo": ("outside.invalid", "invalid"),
+    "sender": (SENDER, "outside.invalid", "invalid", "stranger@"),
+    "recipient": (RECIPIENT, "elsewhere.invalid", "invalid", "anybody@"),
+}
 LISTS = tuple(f"smtpd_{when}_restrictions" for when in ("client", "helo", "sender", "relay", "recipient"))
 DEEPEST = 20  # restriction classes within each other
 FILE_LIMIT = 1 << 20  # bytes of a file with networks
@@ -39,6 +53,9 @@ reject_rhsbl_sender reject_rhsbl_recipient reject_rhsbl_reverse_client sleep che
 check_ccert_access
 """
 _WITH_ARGUMENT = frozenset(_ARGUMENT.split())
+_NO_ANSWER = frozenset(
+    ("dunno", "warn", "info", "prepend", "filter", "redirect", "bcc", "hold", "discard", "defer_if_reject")
+)
 _REFUSE = frozenset(
     ("reject", "defer", "defer_if_permit", "reject_unauth_destination", "defer_unauth_destination")
 )
@@ -59,7 +76,9 @@ class Judged:
     why: str
 
 
-Inside = Callable[[str, str], bool | None]  # (address, table) -> whether the table has it
+#: (table, keys) -> what the table says to the first that it knows, empty where it knows none; None where
+#: it cannot be asked.
+Ask = Callable[[str, tuple[str, ...]], str | None]
 
 
 def judge(config_directory: Path) -> list[Judged]:
@@ -72,27 +91,29 @@ def judge(config_directory: Path) -> list[Judged]:
     if classes:
         values |= postconf.expanded(config_directory, classes)
 
-    def inside(address: str, table: str) -> bool | None:
+    @cache
+    def ask(table: str, keys: tuple[str, ...]) -> str | None:
         try:
-            return bool(control.query(config_directory, table, [address]))
+            answers = control.query(config_directory, table, keys)
         except ProcessError:
             return None
+        return next((answers[key] for key in keys if key in answers), "")
 
     found = []
     for key, entry in services.items():
         name, _, kind = key.rpartition("/")
         command = entry.split()[7]
         if command == "smtpd" and kind in ("inet", "pass") and not _is_local(name):
-            found.append(judge_service(name, values | overrides.get(key, {}), inside))
+            found.append(judge_service(name, values | overrides.get(key, {}), ask))
     return found
 
 
-def judge_service(name: str, values: Mapping[str, str], inside: Inside) -> Judged:
+def judge_service(name: str, values: Mapping[str, str], ask: Ask) -> Judged:
     """One service. `values` has the parameters named above and the restriction classes, macros expanded."""
-    ours = is_inside(OUTSIDER, values["mynetworks"], inside)
+    case = _Case(values, ask, is_inside(OUTSIDER, values["mynetworks"], ask))
     words, unsure = [], None
     for parameter in LISTS:
-        verdict, why = _walk(split_list(values.get(parameter, "")), values, ours, 0)
+        verdict, why = _walk(split_list(values.get(parameter, "")), parameter.split("_")[1], case, 0)
         if verdict is Verdict.closed:
             return Judged(name, verdict, f"{parameter} has {why}")
         if verdict is Verdict.unknown:
@@ -104,7 +125,7 @@ def judge_service(name: str, values: Mapping[str, str], inside: Inside) -> Judge
     return Judged(name, Verdict.open, "; ".join(words) or "no restriction refuses to relay")
 
 
-def is_inside(address: str, networks: str, ask: Inside, depth: int = 0) -> bool | None:
+def is_inside(address: str, networks: str, ask: Ask, depth: int = 0) -> bool | None:
     """Whether mynetworks has an address (`namadr_list.c`): the first match counts, `!` takes out.
 
     None where that cannot be told.
@@ -117,7 +138,8 @@ def is_inside(address: str, networks: str, ask: Inside, depth: int = 0) -> bool 
         if text.startswith("/"):
             hit = _in_file(address, text, ask, depth)
         elif ":" in text and not text.startswith("[") and not _is_network(text):
-            hit = ask(address, text)
+            answer = ask(text, (address,))
+            hit = None if answer is None else bool(answer)
         else:
             try:
                 network = ipaddress.ip_network(text.replace("[", "").replace("]", ""), strict=False)
@@ -146,7 +168,16 @@ def widest(networks: str) -> str | None:
     return worst[1] if worst else None
 
 
-def _walk(items: list[str], values: Mapping[str, str], ours: bool | None, depth: int) -> tuple[Verdict, str]:
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """A service's parameters, its tables, and whether the outsider is in mynetworks."""
+
+    values: Mapping[str, str]
+    ask: Ask
+    ours: bool | None
+
+
+def _walk(items: list[str], when: str, case: _Case, depth: int) -> tuple[Verdict, str]:
     """What a list says: closed, open (with the word that permits, or none), or unknown."""
     if depth > DEEPEST:
         return Verdict.unknown, "a class that names itself"
@@ -167,20 +198,22 @@ def _walk(items: list[str], values: Mapping[str, str], ours: bool | None, depth:
         elif name in _REFUSE:
             said = Verdict.closed
         elif name == "permit_mynetworks":
-            said = {True: Verdict.open, None: Verdict.unknown}.get(ours)
-            word = "permit_mynetworks, and mynetworks has everybody" if ours else word
+            said = {True: Verdict.open, None: Verdict.unknown}.get(case.ours)
+            word = "permit_mynetworks, and mynetworks has everybody" if case.ours else word
         elif name in _WITH_ARGUMENT:
             queue[:1] = []
-        elif name.startswith("check_") and (name.endswith("_access") or name == "check_policy_service"):
+        elif name == "check_policy_service":
+            said, word = Verdict.unknown, f"{word} {queue.pop(0) if queue else ''}"
+        elif name.startswith("check_") and name.endswith("_access"):
             table = queue.pop(0) if queue else ""
-            said, word = _table(name, table, values, ours, depth), f"{word} {table}"
-        elif word in split_list(values.get("smtpd_restriction_classes", "")):
-            said, why = _walk(split_list(values.get(word, "")), values, ours, depth + 1)
+            said, word = _table(name[6:-7], table, when, case, depth), f"{word} {table}"
+        elif word in split_list(case.values.get("smtpd_restriction_classes", "")):
+            said, why = _walk(split_list(case.values.get(word, "")), when, case, depth + 1)
             if said is Verdict.open and not why:
                 said = None  # it was silent
             word = f"{word}: {why}"
         elif ":" in word:  # a bare table: that of the list it stands in
-            said = _table("check_recipient_access", word, values, ours, depth)
+            said = _table("recipient" if when == "relay" else when, word, when, case, depth)
         elif name.startswith("permit") and name not in _SILENT_PERMITS:
             said = Verdict.unknown
         if said is Verdict.unknown:
@@ -199,23 +232,25 @@ def _skip(queue: list[str]) -> None:
             queue[:1] = []
 
 
-def _table(name: str, table: str, values: Mapping[str, str], ours: bool | None, depth: int) -> Verdict | None:
-    """What an access table says to everybody: known of `static:` alone."""
-    kind, _, content = table.partition(":")
-    if kind != "static" or name == "check_policy_service":
+def _table(of: str, table: str, when: str, case: _Case, depth: int) -> Verdict | None:
+    """What an access table says of the outsider; `of` is what it is asked about: client, sender, helo, …"""
+    if of not in _KEYS:
+        return Verdict.unknown  # it is asked about name servers or mail servers
+    content = case.ask(table, _KEYS[of])
+    if content is None:
         return Verdict.unknown
-    content = content.strip().removeprefix("{").removesuffix("}").strip()
     action = content.partition(" ")[0].lower()
-    if action in ("reject", "defer", "defer_if_permit") or action[:1] in ("4", "5"):
+    if not action or action in _NO_ANSWER:
+        return None
+    if action in ("reject", "defer", "defer_if_permit") or re.fullmatch(r"[45]\d\d", action):
         return Verdict.closed
     if action in ("ok", "permit") or action.isdigit():
         return Verdict.open
-    if action in ("dunno", "warn", "info", "prepend", "filter", "redirect", "bcc", "hold", "discard"):
-        return None
-    return _walk(split_list(content), values, ours, depth + 1)[0]
+    verdict, why = _walk(split_list(content), when, case, depth + 1)
+    return None if verdict is Verdict.open and not why else verdict
 
 
-def _in_file(address: str, path: str, ask: Inside, depth: int) -> bool | None:
+def _in_file(address: str, path: str, ask: Ask, depth: int) -> bool | None:
     try:
         with Path(path).open(encoding="utf-8", errors="replace") as file:
             text = file.read(FILE_LIMIT + 1)

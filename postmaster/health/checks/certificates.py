@@ -53,7 +53,7 @@ def run(context: Context) -> Iterator[Finding]:
         files[server] = yield from _files(server, paths)
     asked = [one for one in listeners(settings.server) if one.name != "lmtp"]
     jobs = [partial(_ask, context, one, wanted, trust, files, ends) for one in asked]
-    for findings in together(jobs, ends):
+    for findings in together(jobs, context.ends):
         yield from findings
 
 

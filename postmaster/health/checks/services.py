@@ -54,7 +54,7 @@ def run(context: Context) -> Iterator[Finding]:
     jobs = [partial(_ask, context, one, tls, ends) for one in listeners(context.settings.server)]
     if context.settings.server.smtp_port:
         jobs.append(partial(_relay, context, ends))
-    for findings in together(jobs, ends):
+    for findings in together(jobs, context.ends):
         yield from findings
 
 
@@ -143,12 +143,16 @@ def _relay(context: Context, ends: float) -> list[Finding]:
     settings = context.settings
     directory, server = settings.postfix.config_directory, settings.server
     names = {str(one.port): one.name for one in listeners(server) if one.protocol == "smtp"}
-    found = []
-    for judged in relay.judge(directory):
-        name = names.get(judged.service.rpartition(":")[2], judged.service)
-        port = next((one for one in listeners(server) if one.name == name), None)
-        asked = _ask_as_outsider(server.address, port, ends) if port is not None else None
-        found.append(_judged(name, judged, asked))
+    names |= {name: name for name in ("smtp", "submission", "submissions")} | {"smtps": "submissions"}
+    ports = {one.name: one for one in listeners(server) if one.protocol == "smtp"}
+    judged = {names.get(one.service.rpartition(":")[2], one.service): one for one in relay.judge(directory)}
+
+    def ask(name: str) -> Finding:
+        port = ports.get(name)
+        asked = None if port is None else _ask_as_outsider(server.address, port, ends)
+        return _judged(name, judged[name], asked)
+
+    found = list(together([partial(ask, name) for name in judged], context.ends))
     wide = relay.widest(postconf.value(directory, "mynetworks"))
     if wide is not None:
         words = f"mynetworks has {wide}: all of it may send mail anywhere through this server"
@@ -184,7 +188,7 @@ def _ask_as_outsider(address: str, listener: Listener, ends: float) -> tuple[boo
     Only a refusal for reasons of policy (RFC 3463: X.7.Y) is one to relay; another may have its reason in
     the address that is tried.
     """
-    from postmaster.postfix.relay import OUTSIDER
+    from postmaster.postfix.relay import OUTSIDER, RECIPIENT, SENDER
 
     tls = any_certificate()
     try:
@@ -195,8 +199,8 @@ def _ask_as_outsider(address: str, listener: Listener, ends: float) -> tuple[boo
                 talk.quit()
                 return None
             talk.hello()
-            talk.command("MAIL FROM:<stranger@outside.invalid>")
-            code, text = talk.command("RCPT TO:<anybody@elsewhere.invalid>")
+            talk.command(f"MAIL FROM:<{SENDER}>")
+            code, text = talk.command(f"RCPT TO:<{RECIPIENT}>")
             talk.quit()
     except (OSError, TlsBroken, WrongAnswer):
         return None  # what is wrong with the listener is said elsewhere
