@@ -11,6 +11,7 @@ import socket
 import stat
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -169,18 +170,11 @@ def _answers(context: Context, name: str, place: str, wanted: bytes, code: str, 
     subject, remedy = f"{name} socket", "does Dovecot run? doveadm service status; postmaster setup diff"
     begun = time.monotonic()
     path: Path | None = None
+    values = postconf.expanded(directory, ["queue_directory", "mail_owner"])
+    if not place.startswith("inet:"):
+        path = Path(values["queue_directory"], place.removeprefix("unix:"))
     try:
-        if place.startswith("inet:"):
-            host, _, port = place[5:].rpartition(":")
-            number = int(port) if port.isdigit() else socket.getservbyname(port)
-            client = socket.create_connection((host.strip("[]"), number), context.left(SHARE))
-        else:
-            values = postconf.expanded(directory, ["queue_directory", "mail_owner"])
-            path = Path(values["queue_directory"], place.removeprefix("unix:"))
-            client = socket.socket(socket.AF_UNIX)
-            client.settimeout(context.left(SHARE))
-            client.connect(str(path))
-        with client:
+        with _connected(place, path, context.left(SHARE)) as client:
             said = client.recv(256)
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or str(error)
@@ -192,6 +186,21 @@ def _answers(context: Context, name: str, place: str, wanted: bytes, code: str, 
         return _bad(subject, "socket-rights", message, "postmaster setup apply")
     took = Measure("time", time.monotonic() - begun, "s", minimum=0)
     return Finding("processes", subject, OK, Severity.ok, f"answers at {path or place}", measures=(took,))
+
+
+@contextmanager
+def _connected(place: str, path: Path | None, timeout: float) -> Iterator[socket.socket]:
+    """A connection to a Unix socket, else to inet:HOST:PORT. Raises OSError, ValueError."""
+    if path is None:
+        host, _, port = place.removeprefix("inet:").rpartition(":")
+        number = int(port) if port.isdigit() else socket.getservbyname(port)
+        with socket.create_connection((host.strip("[]"), number), timeout) as client:
+            yield client
+        return
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(timeout)
+        client.connect(str(path))
+        yield client
 
 
 def _may_use(path: Path, user: str) -> bool:

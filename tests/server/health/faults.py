@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -60,13 +60,20 @@ def reload_dovecot(lab: Lab) -> None:
 
 
 @contextmanager
-def postfix_with(lab: Lab, *parameters: str, **services: str) -> Iterator[None]:
-    """Other parameters in main.cf (`name = value`), and of services: `submission="name=value"`."""
+def postfix_with(
+    lab: Lab, *parameters: str, services: Mapping[str, str] | None = None, **options: str
+) -> Iterator[None]:
+    """Other parameters in main.cf (`name = value`), entries of master.cf, and options of listeners.
+
+    `services={"flush/unix": "flush unix …"}`, `submission="name=value name=value"`.
+    """
     given = ["-c", str(lab.settings.postfix.config_directory)]
     with _restored(lab, "postfix/main.cf", "postfix/master.cf"):
         if parameters:
             subprocess.run(["postconf", *given, "-e", *parameters], check=True)
-        for name, words in services.items():
+        for key, entry in (services or {}).items():
+            subprocess.run(["postconf", *given, "-M", f"{key} = {entry}"], check=True)
+        for name, words in options.items():
             for parameter in words.split():
                 subprocess.run(["postconf", *given, "-P", f"{lab.port(name)}/inet/{parameter}"], check=True)
         reload_postfix(lab)
