@@ -107,6 +107,8 @@ class HealthSettings:
     """Deadlines in seconds, thresholds as counts, hours, or percent of free space."""
 
     deadline: float = 10.0
+    flap: int = 2  # runs in a row before a problem speaks, and before it is over
+    history_days: int = 400  # how long runs, changes and measures are remembered
     queue_warning: int = 100
     queue_critical: int = 1000
     queue_age_warning: float = 6.0
@@ -129,6 +131,13 @@ class HealthSettings:
     reflector_minutes: float = 60.0  # from one message to it to the next
     reflector_warning: float = 15.0  # minutes that its answer may take
     webmail_url: str = ""
+    report_to: str = ""  # empty: mail.postmaster
+    report_from: str = ""  # empty: the recipient
+    report_way: str = "sendmail"
+    report_secret: str = ""  # a file with the password
+    fallback: str = ""
+    fallback_to: str = ""  # empty: as report_to
+    fallback_secret: str = ""
 
 
 @dataclass(frozen=True, slots=True)

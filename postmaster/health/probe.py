@@ -19,13 +19,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from postmaster.directory import lookups
 from postmaster.errors import NotFoundError, PostmasterError, RightsError, ServerError
-from postmaster.files import make_folder
+from postmaster.files import make_folder, replace
 from postmaster.settings import Settings
 
+if TYPE_CHECKING:
+    from postmaster.address import Address
+    from postmaster.directory.database import Directory
+
 FILE_LIMIT = 4096  # bytes of a password file
+QUOTA = 10 << 20  # bytes; its mailbox is emptied by each run
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +94,28 @@ def lasting_account(settings: Settings) -> Account | None:
     if not password:
         raise NotFoundError(f"{path} is empty", hint=f"{hint} --renew")
     return Account(address, password, True)
+
+
+def make_account(settings: Settings, directory: Directory, where: Address, *, renew: bool) -> Path:
+    """Make the user, or with `renew` give it a new password; the file that the password is in now.
+
+    Nobody has seen it. Raises ExistsError, NotFoundError, RuleError, ServerError; then nothing is changed.
+    """
+    from postmaster.directory import passwords, users
+
+    password, file = passwords.generate_password(), password_file(settings)
+    hashed = passwords.hash_password(password)
+    with directory.change() as change:
+        if renew:
+            users.set_password(change, where, hashed)
+        else:
+            users.add(change, where, password_hash=hashed, name="Health checks", quota=QUOTA)
+        try:
+            make_folder(file.parent, 0o700)
+            replace(file, f"{password}\n".encode(), 0o600)
+        except OSError as error:
+            raise ServerError(f"{file} cannot be written: {error.strerror}", hint="run it as root") from error
+    return file
 
 
 @contextmanager

@@ -15,15 +15,13 @@ from pathlib import Path
 
 import pytest
 
-from postmaster.health import probe
 from postmaster.health.finding import Finding, Severity
 from postmaster.health.run import choose, run
 from postmaster.settings import Settings
 from tests.tools.mail import Lab, password_hash
-from tests.tools.sink import listening
 
 from .conftest import faulty
-from .faults import dovecot_stopped, dovecot_with, gone, postfix_stopped
+from .faults import dovecot_with, gone, postfix_stopped
 
 ROUND_TRIP = ["round-trip"]
 OTHERS = ["round-trip/*"]
