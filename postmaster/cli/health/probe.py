@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from postmaster.address import parse_own_address
 from postmaster.cli.state import Output, print_record, state_of
 from postmaster.render.output import Format
 
@@ -19,9 +20,7 @@ app = typer.Typer(rich_markup_mode=None)
 )
 def probe_account(
     context: typer.Context,
-    address: Annotated[
-        str, typer.Argument(metavar="ADDRESS", help="Its address, in a domain of the directory.")
-    ],
+    address: Annotated[str, typer.Argument(metavar="ADDRESS", help="Its address, in a domain of ours.")],
     renew: Annotated[bool, typer.Option("--renew", help="It is there: give it a new password.")] = False,
     output: Output = Format.table,
 ) -> None:
@@ -31,7 +30,6 @@ def probe_account(
     for each run, which exists no longer than that. When `health.probe_address` in the settings names it,
     `setup apply` has Postfix let it send to itself and to `health.reflector` alone.
     """
-    from postmaster.cli.reading import parse_own_address
     from postmaster.health import probe
 
     state, where = state_of(context), parse_own_address(address)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,16 +19,20 @@ from tests.tools.mail import Lab
 def dovecot_stopped(lab: Lab) -> Iterator[None]:
     config = lab.settings.dovecot.config
     subprocess.run(["doveadm", "-c", str(config), "stop"], check=True)
-    yield
-    doveadm.start(config)
+    try:
+        yield
+    finally:
+        doveadm.start(config)
 
 
 @contextmanager
 def postfix_stopped(lab: Lab) -> Iterator[None]:
     directory = lab.settings.postfix.config_directory
     control.stop(directory)
-    yield
-    control.start(directory)
+    try:
+        yield
+    finally:
+        control.start(directory)
 
 
 @contextmanager
@@ -36,8 +40,10 @@ def gone(path: Path) -> Iterator[None]:
     """A file or socket that is not in its place for a while."""
     aside = path.with_name(f"{path.name}.aside")
     path.rename(aside)
-    yield
-    aside.rename(path)
+    try:
+        yield
+    finally:
+        aside.rename(path)
 
 
 @contextmanager
@@ -45,9 +51,20 @@ def _restored(lab: Lab, *names: str) -> Iterator[None]:
     """Files of the configuration as they were, afterwards."""
     for name in names:
         shutil.copy2(lab.root / name, lab.root / f"{name}.kept")
-    yield
-    for name in names:
-        (lab.root / f"{name}.kept").replace(lab.root / name)
+    try:
+        yield
+    finally:
+        for name in names:
+            (lab.root / f"{name}.kept").replace(lab.root / name)
+
+
+@contextmanager
+def _reloaded(reload: Callable[[Lab], None], lab: Lab) -> Iterator[None]:
+    """A server that reads its configuration again, afterwards."""
+    try:
+        yield
+    finally:
+        reload(lab)
 
 
 def reload_postfix(lab: Lab) -> None:
@@ -68,7 +85,7 @@ def postfix_with(
     `services={"flush/unix": "flush unix …"}`, `submission="name=value name=value"`.
     """
     given = ["-c", str(lab.settings.postfix.config_directory)]
-    with _restored(lab, "postfix/main.cf", "postfix/master.cf"):
+    with _reloaded(reload_postfix, lab), _restored(lab, "postfix/main.cf", "postfix/master.cf"):
         if parameters:
             subprocess.run(["postconf", *given, "-e", *parameters], check=True)
         for key, entry in (services or {}).items():
@@ -78,15 +95,13 @@ def postfix_with(
                 subprocess.run(["postconf", *given, "-P", f"{lab.port(name)}/inet/{parameter}"], check=True)
         reload_postfix(lab)
         yield
-    reload_postfix(lab)
 
 
 @contextmanager
 def dovecot_with(lab: Lab, text: str) -> Iterator[None]:
     """More at the end of dovecot.conf, where the last word counts."""
-    with _restored(lab, "dovecot/dovecot.conf"):
+    with _reloaded(reload_dovecot, lab), _restored(lab, "dovecot/dovecot.conf"):
         file = lab.root / "dovecot" / "dovecot.conf"
         file.write_text(f"{file.read_text()}{text}\n")
         reload_dovecot(lab)
         yield
-    reload_dovecot(lab)

@@ -38,10 +38,12 @@ def served(lab: Lab, issued: Issued, *, reloaded: bool = True) -> Iterator[None]
     put(lab, issued)
     if reloaded:
         reload_both(lab)
-    yield
-    for file, content in zip(files, before, strict=True):
-        file.write_bytes(content)
-    reload_both(lab)
+    try:
+        yield
+    finally:
+        for file, content in zip(files, before, strict=True):
+            file.write_bytes(content)
+        reload_both(lab)
 
 
 def reload_both(lab: Lab) -> None:
@@ -118,9 +120,11 @@ def test_a_file_that_is_gone(sick: Lab, settings: Settings) -> None:
         file = sick.root / "tls" / "key.pem"
         content = file.read_bytes()
         file.unlink()
-        yield
-        file.write_bytes(content)
-        file.chmod(0o600)
+        try:
+            yield
+        finally:
+            file.write_bytes(content)
+            file.chmod(0o600)
 
     certificate = sick.root / "tls" / "certificate.pem"
     others = ["certificates/*/certificate-file"]

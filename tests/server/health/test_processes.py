@@ -55,8 +55,10 @@ def test_a_socket_is_gone(sick: Lab, path: str, code: str, object: str) -> None:
 def mode(path: Path, bits: int) -> Iterator[None]:
     before = path.stat()
     path.chmod(bits)
-    yield
-    path.chmod(before.st_mode & 0o777)
+    try:
+        yield
+    finally:
+        path.chmod(before.st_mode & 0o777)
 
 
 def test_postfix_may_not_use_a_socket(sick: Lab) -> None:

@@ -2,49 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
-from contextlib import closing
 from dataclasses import replace
-from pathlib import Path
 
-import pytest
-
-from postmaster.health.finding import Finding, Severity
-from postmaster.health.run import choose, run
-from postmaster.settings import Settings
-from tests.tools.mail import Lab, password_hash
+from postmaster.health.finding import Severity
+from tests.tools.mail import Lab
 
 from .conftest import faulty
 from .faults import dovecot_with, gone, postfix_stopped
-
-ROUND_TRIP = ["round-trip"]
-OTHERS = ["round-trip/*"]
-
-
-def tried(settings: Settings) -> dict[str, Finding]:
-    return {one.object: one for one in run(settings, choose(ROUND_TRIP, []))}
-
-
-def left(lab: Lab) -> dict[str, object]:
-    """All that a round trip could leave behind."""
-    found: dict[str, object] = {}
-    for name, table in (("dovecot", "account"), ("postfix", "address"), ("postfix", "domain")):
-        file = lab.root / "lookups" / f"{name}.db"
-        with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as connection:
-            rows = connection.execute(f"SELECT count(*) FROM {table} WHERE id < 0").fetchone()[0]
-        found |= {f"rows of {table}": rows} if rows else {}
-    folders = [path.name for path in (lab.root / "mail").glob("probe-*")]
-    found |= {"folders": folders} if folders else {}
-    queued = json.loads(lab.postmaster("queue", "list", "sender=probe@*", "-o", "json").stdout)
-    found |= {"messages": queued} if queued else {}
-    notes = list((lab.root / "state" / "health" / "trips").glob("*"))
-    return found | ({"notes": notes} if notes else {})
+from .round_trips import ROUND_TRIP, left, tried
 
 
 def test_a_message_goes_in_and_out_and_leaves_nothing(sick: Lab) -> None:
@@ -117,13 +87,6 @@ def test_what_a_killed_run_left_is_taken_away_by_the_next(sick: Lab) -> None:
     assert left(sick) == {}
 
 
-@pytest.fixture
-def lasting(sick: Lab, tmp_path: Path) -> Settings:
-    """A user for the round trip."""
-    with sick.change() as make:
-        make.user("probe@lab.test", password_hash=password_hash(), quota=1 << 20)
-    file = tmp_path / "probe.password"
-    file.write_text("correct horse battery\n")
-    file.chmod(0o600)
-    health = replace(sick.settings.health, probe_address="probe@lab.test", probe_password_file=str(file))
-    return replace(sick.settings, health=health)
+def test_a_reflector_needs_an_account_that_lasts(sick: Lab) -> None:
+    settings = replace(sick.settings, health=replace(sick.settings.health, reflector="echo@elsewhere.test"))
+    assert tried(settings)["reflector"].code == "probe-account"
