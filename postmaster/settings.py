@@ -107,12 +107,37 @@ class HealthSettings:
     """Deadlines in seconds, thresholds as counts, hours, or percent of free space."""
 
     deadline: float = 10.0
+    flap: int = 2  # runs in a row before a problem speaks, and before it is over
+    history_days: int = 400  # how long runs, changes and measures are remembered
     queue_warning: int = 100
     queue_critical: int = 1000
     queue_age_warning: float = 6.0
     queue_age_critical: float = 48.0
     disk_free_warning: float = 15.0
     disk_free_critical: float = 5.0
+    answer_warning: float = 2.0  # seconds that a listener takes to greet
+    answer_critical: float = 6.0
+    certificate_warning: float = 21.0  # days that a certificate is still good
+    certificate_critical: float = 7.0
+    certificate_names: tuple[str, ...] = ()  # that it must have; empty: server.hostname, else Postfix's
+    ca_file: str = ""  # certificates that are trusted besides the system's, in PEM form
+    log_minutes: float = 15.0  # how far back the log is read at least
+    restarts_warning: int = 2  # of a server in that time
+    round_trip: bool = True
+    round_trip_warning: float = 5.0  # seconds for a message in and out
+    probe_address: str = ""  # a user for the round trip; empty: one that exists meanwhile alone
+    probe_password_file: str = ""  # empty: below state.directory
+    reflector: str = ""  # an address elsewhere that answers
+    reflector_minutes: float = 60.0  # from one message to it to the next
+    reflector_warning: float = 15.0  # minutes that its answer may take
+    webmail_url: str = ""
+    report_to: str = ""  # empty: mail.postmaster
+    report_from: str = ""  # empty: the recipient
+    report_way: str = "sendmail"
+    report_secret: str = ""  # a file with the password
+    fallback: str = ""
+    fallback_to: str = ""  # empty: as report_to
+    fallback_secret: str = ""
     queue_growth_warning: int = 100  # messages more than at the run before
     queue_growth_critical: int = 1000
     queue_hold_warning: float = 72.0  # hours on hold

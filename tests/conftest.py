@@ -14,8 +14,6 @@ import pytest
 
 from tests.tools.machine import missing_for_servers
 
-TESTS = Path(__file__).parent
-
 hypothesis.settings.register_profile("dev", deadline=None)
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, max_examples=100, print_blob=True)
 IN_CI = os.environ.get("CI", "") == "true"
@@ -29,8 +27,8 @@ os.environ["MAIL_TEST_RUN"] = MARK
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        folder = item.path.relative_to(TESTS).parts[0]
-        if folder in ("server", "full"):
+        folders = item.path.relative_to(Path(__file__).parent).parts
+        for folder in {"server", "full"}.intersection(folders[:1]):
             item.add_marker(getattr(pytest.mark, folder))
 
 

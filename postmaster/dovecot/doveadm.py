@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from postmaster.errors import ServerError
@@ -13,6 +14,16 @@ from postmaster.process import DEFAULT_TIMEOUT, run, start_daemon
 HINT = "install the Debian packages dovecot-imapd dovecot-pop3d dovecot-lmtpd dovecot-sieve dovecot-sqlite"
 
 _NO_USER = 67  # EX_NOUSER
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A service of the running Dovecot: its processes, how many it may have, how many are idle."""
+
+    name: str
+    count: int
+    limit: int
+    available: int
 
 
 def version() -> tuple[int, int]:
@@ -106,3 +117,46 @@ def quotas(
 def users(config: Path) -> list[str]:
     """Every login that Dovecot's userdb lists."""
     return run(["doveadm", "-c", str(config), "user", "*"], expect=None).stdout.split()
+
+
+def services(config: Path) -> Iterator[Service]:
+    """What runs of each service; nothing where Dovecot does not run. Raises ProcessError."""
+    done = run(["doveadm", "-c", str(config), "-f", "tab", "service", "status"], expect=None, hint=HINT)
+    names: list[str] = []
+    for line in done.stdout.splitlines():
+        fields = dict(zip(names, line.split("\t"), strict=False))
+        if not names:
+            names = line.split("\t")
+        elif all(
+            fields.get(name, "").isdigit() for name in ("process_count", "process_limit", "process_avail")
+        ):
+            yield Service(
+                fields.get("name", ""),
+                *(int(fields[name]) for name in ("process_count", "process_limit", "process_avail")),
+            )
+
+
+def certificate_files(config: Path) -> list[tuple[Path, Path]]:
+    """(certificate, key) of each pair that is served without a name of its own. Raises ProcessError.
+
+    In 2.3 a setting holds the text itself, or `<` and the file that it is read from: only those are given.
+    """
+    is_new = version() >= (2, 4)
+    pairs = (
+        (
+            ("ssl_server_cert_file", "ssl_server_key_file"),
+            ("ssl_server_alt_cert_file", "ssl_server_alt_key_file"),
+        )
+        if is_new
+        else (("ssl_cert", "ssl_key"), ("ssl_alt_cert", "ssl_alt_key"))
+    )
+    wanted = [name for pair in pairs for name in pair]
+    done = run(["doveconf", "-c", str(config), *wanted], hint=HINT)
+    values = {}
+    for line in done.stdout.splitlines():
+        name, _, text = line.partition(" = ")
+        text = text.strip()
+        path = text if is_new else text[1:].strip() if text.startswith("<") else ""
+        if path.startswith("/"):
+            values[name] = Path(path)
+    return [(values[one], values[other]) for one, other in pairs if one in values and other in values]

@@ -71,6 +71,18 @@ def expanded(config_directory: Path, names: Sequence[str]) -> dict[str, str]:
     return {**dict.fromkeys(names, ""), **dict(_pair(line) for line in done.stdout.splitlines())}
 
 
+
+def overrides(config_directory: Path) -> dict[str, dict[str, str]]:
+    """What master.cf's `-o` options set, macros expanded: `name/type` -> parameter -> value."""
+    done = run(["postconf", "-c", str(config_directory), "-x", "-P"], hint=HINT)
+    found: dict[str, dict[str, str]] = {}
+    for line in done.stdout.splitlines():
+        where, text = _pair(line)
+        service, _, parameter = where.rpartition("/")
+        found.setdefault(service, {})[parameter] = text
+    return found
+
+
 def explicit(config_directory: Path) -> dict[str, str]:
     """What main.cf itself sets."""
     done = run(["postconf", "-c", str(config_directory), "-n"], hint=HINT)

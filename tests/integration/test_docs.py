@@ -101,7 +101,8 @@ def test_the_page_of_servers_has_every_parameter() -> None:
             return True
 
     wish = configuration.Wish(
-        Path("/etc/postfix"), Settings().server, Path("/c.pem"), Path("/k.pem"), parse_address("p@x.test")
+        *(Path("/etc/postfix"), Settings().server, Path("/c.pem"), Path("/k.pem"), parse_address("p@x.test")),
+        probe="probe@x.test",
     )
     owned = configuration.owned_parameters(wish, Every())
     merged = configuration.merged_parameters(wish, {}, {"proxy_read_maps": ""})

@@ -89,10 +89,13 @@ packages() {
     install_quietly $wanted
 }
 
-# What `make test-full` needs besides: clean roots are made with it.
+# What `make test-full` needs besides: clean roots are made with the first, the others are a webmail.
+FULL="debootstrap roundcube-core roundcube-sqlite3 php-cli php-sqlite3 php-mbstring php-intl php-xml"
+
 packages_full() {
-    if is_debian && [ "$(id -u)" = 0 ] && ! installed debootstrap; then
-        install_quietly debootstrap
+    # shellcheck disable=SC2086
+    if is_debian && [ "$(id -u)" = 0 ] && wanted=$(missing $FULL) && [ -n "$wanted" ]; then
+        install_quietly $wanted
     fi
 }
 
