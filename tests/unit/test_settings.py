@@ -123,4 +123,4 @@ def test_what_is_written_reads_back(
 
 def test_only_what_differs_is_written() -> None:
     assert as_toml(Settings()) == "\n"
-    assert len(fields(HealthSettings)) == 30  # docs/settings.md lists them
+    assert len(fields(HealthSettings)) == 32  # docs/settings.md lists them
