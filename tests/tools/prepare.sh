@@ -11,6 +11,8 @@ dovecot-managesieved dovecot-sqlite"
 BUILD="gcc libc6-dev"
 # What counts and packed logs are compared with; qshape, of Postfix, is written in Perl.
 LOGS="perl pflogsumm zstd xz-utils"
+# What health is run by: systemd-analyze verifies the units; no service of either is started.
+TIMERS="systemd cron"
 
 say() { printf '%s\n' "prepare: $*" >&2; }
 
@@ -70,7 +72,7 @@ packages() {
         return
     fi
     # shellcheck disable=SC2086
-    wanted=$(missing $SERVERS $BUILD $LOGS)
+    wanted=$(missing $SERVERS $BUILD $LOGS $TIMERS)
     [ -n "$wanted" ] || return 0
     if [ "$(id -u)" != 0 ]; then
         say "not root: these packages are left out, and what needs them: $wanted"

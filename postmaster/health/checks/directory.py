@@ -14,7 +14,6 @@ CODES = {
     "lookups-behind": "the look-ups lag behind the directory",
     "directory-unreadable": "the directory itself cannot be read",
 }
-SETTINGS: tuple[str, ...] = ()
 
 
 def run(context: Context) -> Iterator[Finding]:

@@ -14,7 +14,6 @@ CODES = {
     "disk-full": "less space or fewer inodes are free than the settings demand",
     "disk-unknown": "a folder cannot be looked at",
 }
-SETTINGS: tuple[str, ...] = ("disk_free_warning", "disk_free_critical")
 
 
 def run(context: Context) -> Iterator[Finding]:

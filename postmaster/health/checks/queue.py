@@ -14,7 +14,6 @@ CODES = {
     "queue-long": "more messages wait than the settings allow",
     "queue-old": "a message has been waiting for longer than the settings allow",
 }
-SETTINGS: tuple[str, ...] = ("queue_warning", "queue_critical", "queue_age_warning", "queue_age_critical")
 _REMEDY = "postmaster queue list shows why"
 
 
