@@ -138,6 +138,33 @@ class HealthSettings:
     fallback: str = ""
     fallback_to: str = ""  # empty: as report_to
     fallback_secret: str = ""
+    queue_growth_warning: int = 100  # messages more than at the run before
+    queue_growth_critical: int = 1000
+    queue_hold_warning: float = 72.0  # hours on hold
+    queue_stale: float = (
+        1.0  # hours after which a half-written file or a log without its message is left over
+    )
+    sample: int = 20  # users and aliases that the servers are asked about; every domain is
+    quota_warning: float = 95.0  # percent
+    quota_users: int = 500  # users with a quota that are looked at
+    login_failures_warning: int = 100  # since the run before
+    login_failures_critical: int = 1000
+    dns: bool = True
+    resolver: tuple[str, ...] = ()  # ADDRESS or ADDRESS@PORT; empty: the system's
+    addresses: tuple[str, ...] = ()  # that the world knows this server by; empty: Postfix's and the machine's
+    dkim_selectors: tuple[str, ...] = ()
+    dkim_keys: tuple[str, ...] = ()  # [DOMAIN/]SELECTOR=FILE of a signing key
+    blocklists: tuple[str, ...] = ()  # of addresses
+    domain_blocklists: tuple[str, ...] = ()
+    memory_free_warning: float = 10.0  # percent
+    memory_free_critical: float = 5.0
+    swap_used_warning: float = 80.0  # percent
+    load_warning: float = 4.0  # for each core, over five minutes
+    load_critical: float = 10.0
+    clock: bool = True  # off where the host keeps the time
+    backup_path: str = ""  # a file or a folder with the backups in it; empty: none is looked for
+    backup_age_warning: float = 26.0  # hours
+    backup_age_critical: float = 74.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Small SQLite files through the standard library, for what is not the directory's: no other library is loaded.
+"""Small SQLite files by the standard library alone, for what is not the directory's.
 
 A connection is in autocommit (`isolation_level=None`); a file has one version, in `user_version`.
 """

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from postmaster.errors import ServerError
-from postmaster.process import run, start_daemon
+from postmaster.process import DEFAULT_TIMEOUT, run, start_daemon
 
 HINT = "install the Debian packages dovecot-imapd dovecot-pop3d dovecot-lmtpd dovecot-sieve dovecot-sqlite"
+
+_NO_USER = 67  # EX_NOUSER
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,56 @@ def start(config: Path) -> None:
 
 def reload(config: Path) -> None:
     run(["doveadm", "-c", str(config), "reload"], hint=HINT)
+
+
+def unknown(
+    config: Path, logins: Sequence[str], *, service: str = "", timeout: float = DEFAULT_TIMEOUT
+) -> set[str]:
+    """Those of some logins that Dovecot does not know: its userdb, or for a service its passdb.
+
+    Raises ProcessError where it cannot be asked.
+    """
+    asking = ["auth", "lookup", "-x", f"service={service}"] if service else ["user"]
+
+    def is_known(names: Sequence[str]) -> bool:
+        done = run(
+            ["doveadm", "-c", str(config), *asking, "--", *names],
+            expect=(0, _NO_USER),
+            timeout=timeout,
+            hint=HINT,
+        )
+        return done.status == 0
+
+    if not logins or is_known(logins):
+        return set()
+    return {one for one in logins if not is_known([one])}
+
+
+def quotas(
+    config: Path, logins: Iterable[str], *, timeout: float = DEFAULT_TIMEOUT
+) -> dict[str, tuple[int, int]]:
+    """Login -> (KiB used, KiB allowed) of those that have a quota. Raises ProcessError.
+
+    Mailboxes are looked at one after the other, a few milliseconds each where Dovecot has counted before.
+    """
+    found: dict[str, tuple[int, int]] = {}
+    with tempfile.NamedTemporaryFile("w", suffix=".users") as file:
+        file.write("".join(f"{one}\n" for one in logins))
+        file.flush()
+        done = run(
+            ["doveadm", "-c", str(config), "-f", "tab", "quota", "get", "-F", file.name],
+            expect=None,
+            timeout=timeout,
+            hint=HINT,
+        )
+    for line in done.stdout.splitlines()[1:]:
+        fields = line.split("\t")
+        if len(fields) >= 5 and fields[2] == "STORAGE" and fields[3].isdigit() and fields[4].isdigit():
+            used, limit = int(fields[3]), int(fields[4])
+            before = found.get(fields[0])
+            if limit and (before is None or used * before[1] > before[0] * limit):
+                found[fields[0]] = used, limit
+    return found
 
 
 def users(config: Path) -> list[str]:

@@ -106,7 +106,8 @@ def owned_parameters(wish: Wish, known: frozenset[str]) -> dict[str, str]:
         may = "".join(f" {{ {_plain(one)} = OK }}" for one in (wish.probe, wish.reflector) if one)
         wanted[_PROBE_ACCESS] = f"check_recipient_access inline:{{{may} }}, reject"
     if wish.postmaster is not None:
-        wanted["2bounce_notice_recipient"] = wish.postmaster.ascii
+        for name in ("2bounce_notice_recipient", "error_notice_recipient"):
+            wanted[name] = wish.postmaster.ascii
     return {name: text for name, text in wanted.items() if name in known or name in _OWN_NAMES}
 
 

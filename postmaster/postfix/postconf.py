@@ -66,9 +66,9 @@ def value(config_directory: Path, name: str) -> str:
 
 
 def expanded(config_directory: Path, names: Sequence[str]) -> dict[str, str]:
-    """Several values with their macros expanded."""
+    """The values in force with their macros expanded; empty for a name that this Postfix does not have."""
     done = run(["postconf", "-c", str(config_directory), "-x", *names], hint=HINT)
-    return dict(_pair(line) for line in done.stdout.splitlines())
+    return {**dict.fromkeys(names, ""), **dict(_pair(line) for line in done.stdout.splitlines())}
 
 
 def overrides(config_directory: Path) -> dict[str, dict[str, str]]:

@@ -53,9 +53,13 @@ def test_several_may_make_them(tmp_path: Path) -> None:
 
 def test_a_change_that_fails_is_none(connection: sqlite3.Connection) -> None:
     prepare(connection, TABLES, 1)
-    with pytest.raises(ZeroDivisionError), transaction(connection):
-        connection.execute("INSERT INTO a VALUES (1)")
-        raise ZeroDivisionError
-    with transaction(connection):
-        connection.execute("INSERT INTO a VALUES (2)")
+
+    def change(number: int) -> None:
+        with transaction(connection):
+            connection.execute("INSERT INTO a VALUES (?)", (number,))
+            connection.execute("INSERT INTO a VALUES (1 / ?, 1)" if number == 1 else "SELECT ?", (number,))
+
+    with pytest.raises(sqlite3.OperationalError):
+        change(1)
+    change(2)
     assert connection.execute("SELECT x FROM a").fetchall() == [(2,)]

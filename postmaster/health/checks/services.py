@@ -44,6 +44,7 @@ CODES = {
     "networks-wide": "a network as wide as a provider's may relay (mynetworks)",
 }
 SHARE = 0.8  # of the deadline, for one listener
+SETTINGS = ("answer_warning", "answer_critical")
 
 Problem = tuple[str, Severity, str, str | None]  # code, severity, words, remedy
 
