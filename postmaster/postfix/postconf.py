@@ -65,6 +65,23 @@ def value(config_directory: Path, name: str) -> str:
     return run(["postconf", "-c", str(config_directory), "-x", "-h", name], hint=HINT).stdout.strip()
 
 
+def expanded(config_directory: Path, names: Sequence[str]) -> dict[str, str]:
+    """The values in force with their macros expanded; empty for a name that this Postfix does not have."""
+    done = run(["postconf", "-c", str(config_directory), "-x", *names], hint=HINT)
+    return {**dict.fromkeys(names, ""), **dict(_pair(line) for line in done.stdout.splitlines())}
+
+
+def overrides(config_directory: Path) -> dict[str, dict[str, str]]:
+    """What master.cf's `-o` options set, macros expanded: `name/type` -> parameter -> value."""
+    done = run(["postconf", "-c", str(config_directory), "-x", "-P"], hint=HINT)
+    found: dict[str, dict[str, str]] = {}
+    for line in done.stdout.splitlines():
+        where, text = _pair(line)
+        service, _, parameter = where.rpartition("/")
+        found.setdefault(service, {})[parameter] = text
+    return found
+
+
 def explicit(config_directory: Path) -> dict[str, str]:
     """What main.cf itself sets."""
     done = run(["postconf", "-c", str(config_directory), "-n"], hint=HINT)

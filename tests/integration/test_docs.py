@@ -28,7 +28,15 @@ from tests.tools.documented import DOCS, ROOT, rows, section
 PAGES = sorted([*DOCS.glob("*.md"), *ROOT.glob("*.md")])
 ELSEWHERE = (expression, state, store, trash)  # rooms with errors of their own
 BENEATH = {"answer", "open_target"}  # views that no server asks, only other views
-TYPES = {"str": "text", "Path": "path", "tuple[Path, ...]": "paths", "int": "whole number", "float": "number"}
+TYPES = {
+    "str": "text",
+    "Path": "path",
+    "tuple[Path, ...]": "paths",
+    "tuple[str, ...]": "texts",
+    "int": "whole number",
+    "float": "number",
+    "bool": "true or false",
+}
 
 
 def test_the_page_of_commands_is_what_the_commands_say() -> None:
@@ -65,6 +73,8 @@ def test_the_page_of_commands_has_every_option_and_example() -> None:
 def _default(value: Any) -> str:
     if isinstance(value, Path):
         return str(value)
+    if isinstance(value, bool):
+        return str(value).lower()
     if isinstance(value, tuple):
         return "[" + ", ".join(map(str, value)) + "]"
     return str(value) if value != "" else '""'
@@ -114,7 +124,8 @@ def test_the_page_of_servers_has_every_parameter() -> None:
             return True
 
     wish = configuration.Wish(
-        Path("/etc/postfix"), Settings().server, Path("/c.pem"), Path("/k.pem"), parse_address("p@x.test")
+        *(Path("/etc/postfix"), Settings().server, Path("/c.pem"), Path("/k.pem"), parse_address("p@x.test")),
+        probe="probe@x.test",
     )
     owned = configuration.owned_parameters(wish, Every())
     merged = configuration.merged_parameters(wish, {}, {"proxy_read_maps": ""})

@@ -15,6 +15,8 @@ LOGS="perl pflogsumm zstd xz-utils"
 BROWSER="chromium chromium-driver"
 # What health is run by: systemd-analyze verifies the units; no service of either is started.
 TIMERS="systemd cron"
+# An authority for the zones that health is asked about, and a resolver that validates.
+NAMES="nsd unbound"
 
 say() { printf '%s\n' "prepare: $*" >&2; }
 
@@ -74,7 +76,7 @@ packages() {
         return
     fi
     # shellcheck disable=SC2086
-    wanted=$(missing $SERVERS $BUILD $LOGS $TIMERS $BROWSER)
+    wanted=$(missing $SERVERS $BUILD $LOGS $TIMERS $BROWSER $NAMES)
     [ -n "$wanted" ] || return 0
     if [ "$(id -u)" != 0 ]; then
         say "not root: these packages are left out, and what needs them: $wanted"
@@ -91,10 +93,13 @@ packages() {
     install_quietly $wanted
 }
 
-# What `make test-full` needs besides: clean roots are made with it.
+# What `make test-full` needs besides: clean roots are made with the first, the others are a webmail.
+FULL="debootstrap roundcube-core roundcube-sqlite3 php-cli php-sqlite3 php-mbstring php-intl php-xml"
+
 packages_full() {
-    if is_debian && [ "$(id -u)" = 0 ] && ! installed debootstrap; then
-        install_quietly debootstrap
+    # shellcheck disable=SC2086
+    if is_debian && [ "$(id -u)" = 0 ] && wanted=$(missing $FULL) && [ -n "$wanted" ]; then
+        install_quietly $wanted
     fi
 }
 

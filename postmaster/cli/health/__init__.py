@@ -16,6 +16,7 @@ COMMANDS = {
     "digest": (f"{_HERE}.digest", "What is wrong, what changed, and the log in figures."),
     "history": (f"{_HERE}.history", "What began, got worse, got better or ended, and when."),
     "availability": (f"{_HERE}.history", "How long services were up, month by month."),
+    "probe-account": (f"{_HERE}.probe", "Make the user of the round trip, with a password in a file."),
     "install": (f"{_HERE}.schedule", "Run the checks regularly, by systemd or cron."),
     "uninstall": (f"{_HERE}.schedule", "Take the timer or the crontab away again."),
 }

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,6 +25,20 @@ def sick(place: Callable[[], Path]) -> Iterator[Lab]:
     started = start_lab(place())
     yield started
     lifecycle.remove(started.root)
+
+
+def once(cases: Sequence[tuple[Any, ...]], only: Iterable[str] = ()) -> list[Any]:
+    """Parameters of a test: the first case of each code for every run, the others for the long one.
+
+    With `only`, just the first cases of these codes are for every run.
+    """
+    seen: set[str] = {case[0] for case in cases} - set(only) if only else set()
+    marked = []
+    for number, case in enumerate(cases):
+        marks = [pytest.mark.full] if case[0] in seen else []
+        marked.append(pytest.param(*case, marks=marks, id=f"{case[0]}-{number}"))
+        seen.add(case[0])
+    return marked
 
 
 class Runs:
