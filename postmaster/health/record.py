@@ -123,7 +123,7 @@ def _opened(settings: Settings, lock: Lock | None, stack: ExitStack) -> tuple[St
         # Without it two runs could keep themselves at once.
         raise PostmasterError(f"{settings.state.directory} may not be written")
     state = stack.enter_context(open_state(settings.state))
-    return state, state.last()
+    return state, state.last(time.time())
 
 
 def _kept(state: State, made: _Run) -> _Memory:

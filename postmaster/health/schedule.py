@@ -30,6 +30,7 @@ _TO = "POSTMASTER_HEALTH_REPORT_TO"  # the setting health.report_to
 TIMERS = tuple(f"{name}.timer" for name in NAMES)
 LEAST, MOST = 60, 86_400  # seconds between runs
 SENDING = 120  # seconds that sending may take
+DIGEST = 3600  # seconds that a digest may take: it reads the log
 
 _EVERY = re.compile(r"([0-9]{1,5})(s|m|min|h|d)?")
 _SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400, None: 60}
@@ -47,7 +48,7 @@ class Schedule:
     to: str
     program: str
     config: str  # a settings file that is not the usual one, else empty
-    limit: int  # seconds after which a run is ended
+    limit: int  # seconds after which a run that tells changes is ended
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +91,7 @@ def schedule(settings: Settings, every: str, daily: str, to: str) -> Schedule:
                 f"{path!r} cannot be written into a crontab or a unit",
                 hint="a path of letters, digits and . _ + @ - can",
             )
-    limit = int(2 * settings.health.deadline) + SENDING
+    limit = int(2 * settings.health.deadline) + 2 * SENDING  # another run, this one, and their mails
     return Schedule(parse_every(every), parse_daily(daily), address, program, config, limit)
 
 
@@ -120,9 +121,9 @@ def units(wanted: Schedule) -> Iterator[tuple[Path, str]]:
     """systemd's units: a service and its timer for changes, and for the digest."""
     often = f"OnActiveSec=1min\nOnBootSec=1min\nOnUnitActiveSec={wanted.every}s\nAccuracySec=5s"
     daily = f"OnCalendar=*-*-* {_clock(wanted)}:00\nPersistent=true\nAccuracySec=1min"
-    for name, what, command, when in (
-        (NAMES[0], "Whether mail works: tell what changed", _check(wanted), often),
-        (NAMES[1], "Whether mail works: the daily digest", _digest(wanted), daily),
+    for name, what, command, when, limit in (
+        (NAMES[0], "Whether mail works: tell what changed", _check(wanted), often, wanted.limit),
+        (NAMES[1], "Whether mail works: the daily digest", _digest(wanted), daily, DIGEST),
     ):
         environment = f"Environment={_TO}={wanted.to}\n" if wanted.to else ""
         yield (
@@ -130,7 +131,7 @@ def units(wanted: Schedule) -> Iterator[tuple[Path, str]]:
             f"{MARK}\n[Unit]\nDescription={what}\nWants=network-online.target\n"
             "After=network-online.target postfix.service dovecot.service\n\n"
             f"[Service]\nType=oneshot\nExecStart={command}\n{environment}"
-            f"TimeoutStartSec={wanted.limit}s\n{_HARDENED}",
+            f"TimeoutStartSec={limit}s\n{_HARDENED}",
         )
         yield (
             UNITS / f"{name}.timer",

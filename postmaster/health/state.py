@@ -126,6 +126,8 @@ CREATE TABLE uptime (
     known REAL NOT NULL,
     PRIMARY KEY (month, check_name, object)
 ) WITHOUT ROWID;
+CREATE TABLE day (day TEXT PRIMARY KEY, figures TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE digest (number INTEGER PRIMARY KEY CHECK (number = 1), at REAL NOT NULL);
 """
 
 
@@ -209,6 +211,7 @@ def alone(settings: StateSettings, patience: float = 0.0) -> Iterator[Lock | Non
         yield None if descriptor is None else Lock(descriptor)
     finally:
         if descriptor is not None:
+            fcntl.flock(descriptor, fcntl.LOCK_UN)  # a child that a check left behind has it too
             os.close(descriptor)
 
 
@@ -248,8 +251,11 @@ class State:
 
     # What a run needs and leaves
 
-    def last(self) -> dict[str, Last]:
-        """For each check what its last whole run measured, and when that was."""
+    def last(self, now: float) -> dict[str, Last]:
+        """For each check what its last whole run measured, and when that was.
+
+        A clock that was set back leaves runs in the future: they count as made now.
+        """
         with self._reading():
             found: dict[str, tuple[float, dict[Problem, float]]] = {
                 name: (at, {}) for name, at in self._connection.execute("SELECT check_name, at FROM made")
@@ -259,7 +265,7 @@ class State:
                 " WHERE series.at = made.at"
             ):
                 found[check][1][check, item, measure] = value
-        return {name: Last(at, values) for name, (at, values) in found.items()}
+        return {name: Last(min(at, now), values) for name, (at, values) in found.items()}
 
     def keep(
         self,
@@ -398,6 +404,27 @@ class State:
                 found.append(Series(check, item, measure, unit, tuple(_fewer(rows, points))))
         return found
 
+    # What digests need
+
+    def days(self) -> dict[str, str]:
+        """The log's figures of whole days, as JSON, by their dates: `2026-11-24`."""
+        with self._reading():
+            return dict(self._connection.execute("SELECT day, figures FROM day ORDER BY day"))
+
+    def keep_days(self, figures: Mapping[str, str]) -> None:
+        with self._transaction():
+            self._connection.executemany("INSERT OR REPLACE INTO day VALUES (?, ?)", figures.items())
+
+    def digested(self) -> float | None:
+        """When the last digest was sent."""
+        with self._reading():
+            row = self._connection.execute("SELECT at FROM digest").fetchone()
+        return None if row is None else float(row[0])
+
+    def digest_sent(self, at: float) -> None:
+        with self._transaction():
+            self._connection.execute("INSERT OR REPLACE INTO digest VALUES (1, ?)", (at,))
+
     # Below: parts of a transaction
 
     def _last_run(self, *, scheduled: bool) -> Made | None:
@@ -524,6 +551,7 @@ class State:
             self._connection.execute(f"DELETE FROM {table} WHERE at < ?", (oldest,))
         self._connection.execute("DELETE FROM problem WHERE seen < ?", (oldest,))
         self._connection.execute("DELETE FROM uptime WHERE month < ?", (_month(oldest),))
+        self._connection.execute("DELETE FROM day WHERE day < ?", (f"{_month(oldest)}-01",))
         self._connection.execute("DELETE FROM acknowledgement WHERE until <= ?", (oldest,))
         self._connection.execute(
             "DELETE FROM run WHERE at < ? AND number < (SELECT max(number) FROM run WHERE every IS NOT NULL)",

@@ -71,7 +71,6 @@ def expanded(config_directory: Path, names: Sequence[str]) -> dict[str, str]:
     return {**dict.fromkeys(names, ""), **dict(_pair(line) for line in done.stdout.splitlines())}
 
 
-
 def overrides(config_directory: Path) -> dict[str, dict[str, str]]:
     """What master.cf's `-o` options set, macros expanded: `name/type` -> parameter -> value."""
     done = run(["postconf", "-c", str(config_directory), "-x", "-P"], hint=HINT)

@@ -6,16 +6,16 @@ Colours come from the page's style by class: `area`, `band`, `line`, `now`, `col
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Sequence
 from html import escape
 
 from postmaster.render.escape import printable
 
 WIDTH, HEIGHT = 600, 100  # in the drawing's own units, which the page stretches
-BUCKETS = 60  # of each the smallest and the largest value are drawn: a spike stays one
+BUCKETS = 40  # of each the smallest and the largest value are drawn: a spike stays one
 GAP = 6.0  # times the usual distance between two points, after which a line is not drawn on
 HEAD = 6  # units that stay free at the top and at the bottom, for the stroke
+MOST = 1e100  # what is larger, or no number, is not drawn
 NEAR = 2.0  # times the largest value up to which a limit is still drawn
 
 Point = tuple[float, float, float, float]  # seconds since 1970; value, the lowest and the highest of the time
@@ -25,13 +25,13 @@ Limit = tuple[float, str]  # value, class
 def curve(points: Sequence[Point], label: str, limits: Sequence[Limit] = ()) -> str:
     """A value over time, from zero up; empty where there are not two points to connect.
 
-    Where a point stands for many values, the room between the lowest and the highest is shaded. `limits`
-    are drawn as lines where the values come near them.
+    Where points stand for many values, the room between the lowest and the highest is shaded, else what is
+    under the curve. `limits` are drawn as lines where the values come near them.
     """
-    known = thinned(sorted(point for point in points if all(map(math.isfinite, point))))
+    known = thinned(sorted(point for point in points if all(abs(number) < MOST for number in point)))
     if len(known) < 2 or known[0][0] == known[-1][0]:
         return ""
-    lowest, highest = min(0.0, *(point[2] for point in known)), max(point[3] for point in known)
+    lowest, highest = min(0.0, *(min(point[1:]) for point in known)), max(max(point[1:]) for point in known)
     shown = [(value, name) for value, name in limits if lowest <= value <= max(highest, 0.0) * NEAR]
     highest = max([highest, lowest, *(value for value, _ in shown)])
     begin, length, span = known[0][0], known[-1][0] - known[0][0], (highest - lowest) or 1.0
@@ -48,9 +48,10 @@ def curve(points: Sequence[Point], label: str, limits: Sequence[Limit] = ()) -> 
     lines, areas, bands = [], [], []
     for run in _runs(known):
         lines.append(f"M{path(run, 1)}" + ("h0" if len(run) == 1 else ""))
-        areas.append(f"M{x(run[0][0])} {y(lowest)}L{path(run, 1)}V{y(lowest)}Z")
         if any(point[2] != point[3] for point in run):
             bands.append(f"M{path(run, 3)}L{path(run[::-1], 2)}Z")
+        else:
+            areas.append(f"M{x(run[0][0])} {y(lowest)}L{path(run, 1)}V{y(lowest)}Z")
     drawn = [("area", areas), ("band", bands)]
     drawn += [(name, [f"M0 {y(value)}H{WIDTH}"]) for value, name in shown]
     drawn += [("line", lines), ("now", [f"M{x(known[-1][0])} {y(known[-1][1])}h0"])]

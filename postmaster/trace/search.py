@@ -179,7 +179,7 @@ class Logs:
 
             for lines, problems in parallel.each(part, split(chosen, parts)):
                 found += lines
-                self._notes.problems += [one for one in problems if one not in self._notes.problems]
+                self._notes.add(problems)
         found.sort(key=lambda line: line.order)
         return found
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import signal
 import sqlite3
 import stat
 import threading
@@ -76,10 +77,10 @@ def test_it_is_roots_alone(tmp_path: Path) -> None:
 
 
 def test_the_next_run_knows_what_the_last_measured(state: State) -> None:
-    assert state.last() == {}
+    assert state.last(1e10) == {}
     keep(state, [finding(Severity.ok, 3), finding(Severity.ok, 9, check="dns")], 100, checks=("queue", "dns"))
     keep(state, [finding(Severity.ok, 4)], 200)
-    last = state.last()
+    last = state.last(1e10)
     assert (last["queue"].at, dict(last["queue"].values)) == (200, {("queue", "size", "messages"): 4})
     assert (last["dns"].at, dict(last["dns"].values)) == (100, {("dns", "size", "messages"): 9})
 
@@ -90,9 +91,18 @@ def test_a_check_that_did_not_end_leaves_what_it_knew(state: State) -> None:
     keep(
         state, [finding(Severity.ok, 7), Finding("queue", "check", NO_ANSWER, Severity.unknown, "late")], 200
     )
-    assert state.last()["queue"].at == 100
+    assert state.last(1e10)["queue"].at == 100
     keep(state, [], 300)
-    assert dict(state.last()["queue"].values) == {}, "an object that is gone has no value"
+    assert dict(state.last(1e10)["queue"].values) == {}, "an object that is gone has no value"
+
+
+def test_a_clock_that_was_set_back_leaves_no_run_in_the_future(state: State) -> None:
+    keep(state, [finding(Severity.ok, 3)], 1000)
+    assert state.last(600)["queue"].at == 600
+    keep(state, [finding(Severity.critical, 3)], 600)
+    keep(state, [finding(Severity.ok, 3)], 700)
+    assert state.changes(700) == ([], None)
+    assert state.uptimes() == [module.Uptime("1970-01", "queue", "size", 0, 100)]
 
 
 def test_changes_stay_untold_until_they_were_told(state: State) -> None:
@@ -354,6 +364,20 @@ def test_the_lock_is_let_go_of(settings: Settings) -> None:
         raise ZeroDivisionError
     with (settings.state.directory / module.LOCK).open() as file:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def test_a_child_that_was_left_behind_does_not_keep_the_lock(settings: Settings) -> None:
+    with alone(settings.state):
+        child = os.fork()
+        if child == 0:
+            time.sleep(60)
+            os._exit(0)
+    try:
+        with alone(settings.state):
+            pass
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
 
 
 def test_a_missed_run_is_told(settings: Settings) -> None:

@@ -13,6 +13,8 @@ BUILD="gcc libc6-dev"
 LOGS="perl pflogsumm zstd xz-utils"
 # An authority for the zones that health is asked about, and a resolver that validates.
 NAMES="nsd unbound"
+# What health is run by: systemd-analyze verifies the units; no service of either is started.
+TIMERS="systemd cron"
 
 say() { printf '%s\n' "prepare: $*" >&2; }
 
@@ -72,7 +74,7 @@ packages() {
         return
     fi
     # shellcheck disable=SC2086
-    wanted=$(missing $SERVERS $BUILD $LOGS $NAMES)
+    wanted=$(missing $SERVERS $BUILD $LOGS $NAMES $TIMERS)
     [ -n "$wanted" ] || return 0
     if [ "$(id -u)" != 0 ]; then
         say "not root: these packages are left out, and what needs them: $wanted"

@@ -13,6 +13,7 @@ COMMANDS = {
     "ack": (f"{_HERE}.ack", "Acknowledge problems: silent until a date, or until they get worse."),
     "unack": (f"{_HERE}.ack", "Take an acknowledgement back."),
     "acks": (f"{_HERE}.ack", "List the acknowledgements."),
+    "digest": (f"{_HERE}.digest", "What is wrong, what changed, and the log in figures."),
     "history": (f"{_HERE}.history", "What began, got worse, got better or ended, and when."),
     "availability": (f"{_HERE}.history", "How long services were up, month by month."),
     "probe-account": (f"{_HERE}.probe", "Make the user of the round trip, with a password in a file."),

@@ -32,7 +32,6 @@ _COLUMNS = [
     Column("who", "WHO"),
     Column("reason", "REASON"),
 ]
-_KEYS = ("check", "object", "code", "status", "until", "reason", "who", "time")
 
 
 @app.command(
@@ -127,9 +126,9 @@ def acks(context: typer.Context, output: Output = Format.table) -> None:
 
 
 def _show(given: Iterable[Acknowledgement], output: Format) -> None:
-    from postmaster.health.report.rows import acknowledgement
+    from postmaster.health.report.rows import ACKNOWLEDGEMENT_KEYS, acknowledgement
 
-    print_rows(output, _COLUMNS, [acknowledgement(one) for one in given], _KEYS)
+    print_rows(output, _COLUMNS, [acknowledgement(one) for one in given], ACKNOWLEDGEMENT_KEYS)
 
 
 def _named(name: str, known: Iterable[Problem]) -> list[Problem]:

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 import typer
 
 from postmaster.cli.health.naming import check_names
-from postmaster.cli.state import progress, say, state_of
+from postmaster.cli.health.sending import send_report
+from postmaster.cli.state import say, state_of
 from postmaster.errors import PostmasterError, UsageError
 from postmaster.render.output import Column, Format, write_line, write_record, write_rows
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from postmaster.health.finding import Finding
     from postmaster.health.judge import Threshold
     from postmaster.health.report import Report
-    from postmaster.settings import Settings
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -88,6 +88,9 @@ def check(
         Form,
         typer.Option("-o", "--output", help="How to report: table, html, mail for people."),
     ] = Form.table,
+    everything: Annotated[
+        bool, typer.Option("--all", "-v", help="In a table, each thing that is well too.")
+    ] = False,
     to: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Write the report to this file, at once and as a whole."),
@@ -109,8 +112,8 @@ def check(
         raise UsageError(f"{output} tells how it is, not what changed", hint="leave --changes out")
     if send and (output is not Form.mail or to is not None):
         raise UsageError("--send is for a mail", hint="postmaster health check -o mail --send")
-    if to is not None and to.exists() and not to.is_file():
-        raise UsageError(f"{to} is no file that could be replaced", hint="print it instead")
+    if to is not None:
+        _check_target(to)
     chosen = choose(names or [], skip or [])
     given = thresholds(warn or [], crit or [], [one.name for one in chosen])
     settings = state_of(context).settings
@@ -123,10 +126,10 @@ def check(
     )
     try:
         with report(settings, chosen, wish, lambda findings: _judged(findings, given)) as made:
-            if send:
-                _send(settings, made)
-            else:
-                _write(made, output, to)
+            if not send:
+                _write(made, output, to, every=everything)
+            elif not made.quiet:
+                send_report(settings, made)
     except BusyError as error:
         if output is Form.nagios:  # a plugin's line goes to standard output
             name = Severity(error.plugin_status).name.upper()
@@ -135,6 +138,14 @@ def check(
         raise
     if made.status and not send:
         raise typer.Exit(int(made.status))
+
+
+def _check_target(path: Path) -> None:
+    """Before anything is run. What is there may be replaced, but no device and no folder."""
+    if path.exists() and not path.is_file():
+        raise UsageError(f"{path} is no file that could be replaced", hint="print it instead")
+    if not path.resolve().parent.is_dir():
+        raise UsageError(f"the folder of {path} does not exist", hint=f"mkdir -p {path.parent}")
 
 
 def _judged(findings: Sequence[Finding], given: Sequence[Threshold]) -> Sequence[Finding]:
@@ -146,30 +157,16 @@ def _judged(findings: Sequence[Finding], given: Sequence[Threshold]) -> Sequence
     return found
 
 
-def _send(settings: Settings, report: Report) -> None:
-    from postmaster.health.report.mail import message
-    from postmaster.health.report.send import send
-
-    if report.quiet:
-        return
-    tell = progress()
-    for one in send(settings, message(report)):
-        if one.error is None:  # told on a terminal alone: cron makes a mail of every word
-            tell(f"sent by {one.way}" + (f" to {', '.join(one.recipients)}" if one.recipients else ""))
-        else:
-            say(f"not sent by {one.way}: {one.error}" + (f" ({one.hint})" if one.hint else ""))
-
-
-def _write(report: Report, form: Form, to: Path | None) -> None:
+def _write(report: Report, form: Form, to: Path | None, *, every: bool) -> None:
     """To a file as a whole, or to standard output, to its very end: what is not written is not told."""
     if to is None:
-        _render(report, form, sys.stdout)
+        _render(report, form, sys.stdout, every)
         sys.stdout.flush()
         return
     from postmaster.files import replace
 
     text = io.StringIO()
-    _render(report, form, text)
+    _render(report, form, text, every)
     try:
         kept = to.stat() if to.exists() else None
         mode = 0o644 if form is Form.prometheus else 0o600 if kept is None else stat.S_IMODE(kept.st_mode)
@@ -179,7 +176,7 @@ def _write(report: Report, form: Form, to: Path | None) -> None:
         raise PostmasterError(f"{to} cannot be written: {error.strerror}") from None
 
 
-def _render(report: Report, form: Form, output: TextIO) -> None:
+def _render(report: Report, form: Form, output: TextIO, every: bool) -> None:
     match form:
         case Form.nagios:
             from postmaster.health.report import nagios
@@ -198,21 +195,23 @@ def _render(report: Report, form: Form, output: TextIO) -> None:
 
             output.write(mail.message(report).as_string())
         case _:
-            _render_rows(report, Format(form), output)
+            _render_rows(report, Format(form), output, every)
 
 
-def _render_rows(report: Report, form: Format, output: TextIO) -> None:
+def _render_rows(report: Report, form: Format, output: TextIO, every: bool) -> None:
     from postmaster.health.report import rows
 
     if form in (Format.json, Format.jsonl):
         write_record(output, form, rows.record(report))
         return
     if report.events is not None:
-        write_rows(output, form, _CHANGES, [rows.event(one) for one in report.events])
+        write_rows(output, form, _CHANGES, [rows.event(one) for one in report.events], rows.EVENT_KEYS)
+    elif form is Format.table:
+        from postmaster.cli.health import screen
+
+        screen.show(output, report, every=every)
     else:
         write_rows(output, form, _COLUMNS, [rows.finding(one) for one in report.findings])
-    if form is Format.table and report.events is None:
-        write_line(output, f"mail is {report.status.name}")
     _tell(report)
 
 

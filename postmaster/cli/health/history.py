@@ -26,7 +26,6 @@ _HISTORY = [
     Column("lasted", "LASTED", right=True),
     Column("message", "MEASURED"),
 ]
-_KEYS = ("time", "change", "check", "object", "code", "status", "before", "since", "message", "remedy")
 _AVAILABILITY = [
     Column("month", "MONTH"),
     Column("check", "CHECK"),
@@ -57,7 +56,7 @@ def history(
 
     A problem is here once it was seen in so many runs as health.flap says, acknowledged or not.
     """
-    from postmaster.health.report.rows import event
+    from postmaster.health.report.rows import EVENT_KEYS, event
     from postmaster.health.run import choose
     from postmaster.health.state import open_state
     from postmaster.trace.times import moment
@@ -73,7 +72,7 @@ def history(
         if output is Format.table:
             row["lasted"] = duration(max(0.0, one.at - one.since))
         rows.append(row)
-    print_rows(output, _HISTORY, rows, _KEYS)
+    print_rows(output, _HISTORY, rows, EVENT_KEYS)
     if output is Format.table and not rows:
         write_line(sys.stdout, "nothing changed")
 

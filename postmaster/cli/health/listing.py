@@ -47,10 +47,10 @@ def list_(
     write_line(sys.stdout, f"{check.name}: {check.meaning}")
     sys.stdout.write("\n")
     print_rows(output, _CODES, [{"code": code, "meaning": text} for code, text in _codes(check)])
-    if check.settings:
+    limits = [{"key": key, "value": value} for key, value in _limits(check, settings)]
+    if limits:
         sys.stdout.write("\n")
-        columns = [Column("key", "SETTING"), Column("value", "IN FORCE", right=True)]
-        print_rows(output, columns, [{"key": key, "value": value} for key, value in _limits(check, settings)])
+        print_rows(output, [Column("key", "SETTING"), Column("value", "IN FORCE", right=True)], limits)
 
 
 def _row(check: Check, settings: Settings) -> dict[str, Any]:
@@ -69,5 +69,7 @@ def _codes(check: Check) -> Iterator[tuple[str, str]]:
 
 
 def _limits(check: Check, settings: Settings) -> Iterator[tuple[str, Any]]:
-    for key in check.settings:
+    from postmaster.health.limits import keys
+
+    for key in keys(check.name):
         yield f"health.{key}", getattr(settings.health, key)

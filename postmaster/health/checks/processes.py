@@ -37,7 +37,6 @@ CODES = {
     "restarted-often": "a server was started more often than the settings allow",
     "log-unreadable": "the servers' log cannot be read",
 }
-SETTINGS = ("log_minutes", "restarts_warning")
 SHARE = 0.8  # of the deadline, for one part
 ALWAYS = ("qmgr",)  # Postfix's processes that never end for want of work
 

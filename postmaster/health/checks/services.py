@@ -44,7 +44,6 @@ CODES = {
     "networks-wide": "mynetworks lets a whole provider's network relay",
 }
 SHARE = 0.8  # of the deadline, for one listener
-SETTINGS = ("answer_warning", "answer_critical")
 
 Problem = tuple[str, Severity, str, str | None]  # code, severity, words, remedy
 

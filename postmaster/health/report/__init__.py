@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from postmaster.health.changes import Acknowledgement, Event
-from postmaster.health.figures import Statistics
 from postmaster.health.finding import Finding, Severity, worst
+from postmaster.health.statistics import Statistics
 
 
 @dataclass(frozen=True, slots=True)

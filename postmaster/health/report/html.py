@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from datetime import date, timedelta
+from datetime import timedelta
 
-from postmaster.health.figures import Statistics
 from postmaster.health.finding import Finding, Measure, Severity
 from postmaster.health.report import Report, Reported, Series, words
 from postmaster.health.report.colours import DARK, LIGHT, variables
+from postmaster.health.statistics import Statistics
 from postmaster.render.page import command, document, safe
 from postmaster.render.svg import columns, curve
 
 LONGEST = 500  # characters of a message or a remedy
-CHARTS = 40
+CHARTS = 30
 DAYS = 28  # of the columns of a digest
 
 _STYLE = (
@@ -67,7 +67,7 @@ header .soft { color: var(--text); }
 figure { font-size: .8125rem; } figcaption, .scale { display: flex; justify-content: space-between;
  gap: 1rem; } figcaption b { white-space: nowrap; font-variant-numeric: tabular-nums; }
 .scale { color: var(--soft); } svg { display: block; width: 100%; height: 3.25rem; margin: .35rem 0 .2rem; }
-path { vector-effect: non-scaling-stroke; fill: none; } .area, .band { fill: var(--curve); opacity: .13; }
+path { vector-effect: non-scaling-stroke; fill: none; } .area, .band { fill: var(--curve); opacity: .15; }
 .line { stroke: var(--curve); stroke-width: 1.75; stroke-linejoin: round; }
 .now { stroke: var(--curve); stroke-width: 6; stroke-linecap: round; } .column { fill: var(--curve); }
 path.critical, path.warning { stroke: var(--own); stroke-width: 1; stroke-dasharray: 4 4; }
@@ -139,7 +139,7 @@ def _problem(one: Reported, now: float, charts: _Charts) -> Iterator[str]:
 
 
 def _statistics(statistics: Statistics) -> Iterator[str]:
-    period, against = words.period(statistics.figures), words.against(statistics)
+    period, against = words.period(statistics), words.against(statistics)
     yield f"<h2>{safe(period)} <small>{safe(against)}</small></h2>\n<ul class=tiles>\n"
     for label, value, change in words.figures(statistics):
         yield (
@@ -159,7 +159,7 @@ def _statistics(statistics: Statistics) -> Iterator[str]:
 
 def _days(statistics: Statistics, label: str) -> str:
     """A column for each of the last days, those of which nothing was kept too."""
-    kept = {date.fromisoformat(day): figures for day, figures in statistics.days}
+    kept = statistics.days
     if len(kept) < 2:
         return ""
     last = max(kept)

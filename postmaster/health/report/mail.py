@@ -23,7 +23,7 @@ from postmaster.health.changes import Event
 from postmaster.health.finding import Finding, Severity
 from postmaster.health.report import Report, words
 from postmaster.health.report.colours import DARK, LIGHT
-from postmaster.health.report.text import text
+from postmaster.health.report.text import MOST, text
 from postmaster.render.escape import printable
 from postmaster.render.output import moment
 from postmaster.render.page import command, safe
@@ -97,7 +97,8 @@ def _news(report: Report) -> str:
     problems = [one.finding for one in words.problems(report) if one.open]
     if problems:
         return _named(problems[0], problems[0].severity.name, len(problems) - 1)
-    delivered = "" if report.statistics is None else f", {report.statistics.figures.delivered:,} delivered"
+    figures = None if report.statistics is None else report.statistics.figures
+    delivered = "" if figures is None else f", {figures.delivered:,} delivered"
     return f"{words.headline(report)}{delivered}"
 
 
@@ -110,8 +111,8 @@ def _named(finding: Finding, state: str, more: int) -> str:
 
 
 def _one_line(line: str) -> str:
-    shown = printable(line)
-    return shown if len(shown) <= SUBJECT_LIMIT else shown[: SUBJECT_LIMIT - 1] + "…"
+    shown = " ".join(printable(line).split())
+    return shown if len(shown) <= SUBJECT_LIMIT else shown[: SUBJECT_LIMIT - 1].rstrip() + "…"
 
 
 def _domain(host: str) -> str:
@@ -164,27 +165,39 @@ def _html(report: Report) -> Iterator[str]:
         _NOTE,
     ]
     yield _card(head, f"{status}-tint")
-    if report.events is not None:
+    quiet = words.is_quiet(report)
+    if report.events is not None and not quiet:
         yield _title("What changed" if report.events else "Nothing changed")
-        for event in words.events(report):
+        for event in words.events(report)[:MOST]:
             shown = "ok" if words.is_over(event) else event.finding.severity.name
             yield from _problem(event.finding, shown, _state(event), [words.changed(event)])
-    problems = words.untold(report)
-    if problems:
+        yield from _more(len(report.events))
+    if problems := words.untold(report):
         yield _title("What is wrong" if report.events is None else "Also wrong")
-        for one in problems:
+        for one in problems[:MOST]:
             severity = one.finding.severity.name
             yield from _problem(one.finding, severity, severity, words.about(one, report.time))
+        yield from _more(len(problems))
+    if known := words.known(report):
+        yield _title("Acknowledged")
+        yield _card([_paragraph(f"{name}: {until}", "soft") for name, until in known[:MOST]])
+        yield from _more(len(known))
     if report.statistics is not None:
-        yield _title(words.period(report.statistics.figures))
+        yield _title(words.period(report.statistics))
         rows = _rows(words.figures(report.statistics))
         yield _card([rows, _paragraph(words.capital(words.against(report.statistics)), "soft")])
-        for title, names in words.lists(report.statistics):
+        for title, names in words.lists(report.statistics) if not quiet else ():
             yield _title(title)
-            yield _card([_rows([(name, value) for name, value in names])])
-    yield _title("Looked at")
-    yield _card([_rows([(check, words.tally(found)) for check, found in words.by_check(report)])])
+            yield _card([_rows(names)])
+    if not quiet:
+        yield _title("Looked at")
+        yield _card([_rows([(check, words.tally(found)) for check, found in words.by_check(report)])])
     yield "</table>\n</body>\n</html>\n"
+
+
+def _more(count: int) -> Iterator[str]:
+    if count > MOST:
+        yield _card([_paragraph(f"and {count - MOST:,} more: {words.ALL}")])
 
 
 def _problem(finding: Finding, shown: str, tag: str, about: Sequence[str]) -> Iterator[str]:

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 from postmaster.health.changes import Acknowledgement, Event
 from postmaster.health.finding import Measure
 from postmaster.health.report import Report, Reported
+from postmaster.health.statistics import Statistics
 from postmaster.render.output import moment
+
+if TYPE_CHECKING:
+    from postmaster.trace.figures import Figures
+
+#: The keys of a change and of an acknowledgement, for a list without any.
+EVENT_KEYS = ("time", "change", "check", "object", "code", "status", "before", "since", "message", "remedy")
+ACKNOWLEDGEMENT_KEYS = ("check", "object", "code", "status", "until", "reason", "who", "time")
 
 
 def record(report: Report) -> dict[str, Any]:
@@ -29,7 +38,27 @@ def record(report: Report) -> dict[str, Any]:
             "booted": None if missed.booted is None else moment(int(missed.booted)),
         },
         "notes": list(report.notes),
+        **({} if report.statistics is None else {"statistics": statistics(report.statistics)}),
     }
+
+
+def statistics(one: Statistics) -> dict[str, Any]:
+    """The figures of a digest; null where the log cannot be read, or nothing is known of the week before."""
+    return {
+        "since": moment(int(one.since)),
+        "until": moment(int(one.until)),
+        "figures": None if one.figures is None else _figures(one.figures),
+        "before": None if one.before is None else _figures(one.before),
+        "problems": list(one.problems),
+    }
+
+
+def _figures(one: Figures) -> dict[str, Any]:
+    found = asdict(one)
+    del found["problems"]
+    for key in ("since", "until"):
+        found[key] = None if found[key] is None else moment(int(found[key]))
+    return found
 
 
 def finding(one: Reported) -> dict[str, Any]:

@@ -47,7 +47,7 @@ def send(settings: Settings, message: EmailMessage, *, timeout: float = TIMEOUT)
         elsewhere = health.fallback_to or recipients
         tried.append(_try(settings, told, "fallback", health.fallback_secret, elsewhere, timeout))
     if all(one.error is not None for one in tried):
-        reasons = "; ".join(f"{one.way}: {one.error}" for one in tried)
+        reasons = "; ".join(str(one.error) for one in tried)
         raise ServerError(f"the report reached nobody: {reasons}", hint=tried[-1].hint)
     return tried
 
@@ -57,7 +57,7 @@ def _try(
 ) -> Sent:
     """One way. Whatever is wrong with it, its settings too, must not keep the other from being tried."""
     name, to = f"health.{key}", tuple[str, ...]()
-    shown = name
+    shown = "the second way" if key == "fallback" else "the usual way"
     try:
         way = parse_way(getattr(settings.health, key), name)
         shown = str(way)

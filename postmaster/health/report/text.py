@@ -5,12 +5,13 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator
 
-from postmaster.health.figures import Statistics
 from postmaster.health.finding import Finding
 from postmaster.health.report import Report, words
+from postmaster.health.statistics import Statistics
 from postmaster.render.escape import printable
 
 WIDTH = 76
+MOST = 50  # problems of a kind that are told in full
 _INDENT = "  "
 
 
@@ -24,21 +25,34 @@ def _lines(report: Report) -> Iterator[str]:
     yield from _wrapped(words.looked_at(report))
     for note in words.notes(report):
         yield from _wrapped(note)
-    if report.events is not None:
+    quiet = words.is_quiet(report)
+    if report.events is not None and not quiet:
         yield from _heading("What changed" if report.events else "Nothing changed")
-        for event in words.events(report):
+        for event in words.events(report)[:MOST]:
             yield from _finding(event.finding, [words.changed(event)], over=words.is_over(event))
-    problems = words.untold(report)
-    if problems:
+        yield from _more(len(report.events))
+    if problems := words.untold(report):
         yield from _heading("What is wrong" if report.events is None else "Also wrong")
-        for one in problems:
+        for one in problems[:MOST]:
             yield from _finding(one.finding, words.about(one, report.time))
+        yield from _more(len(problems))
+    if known := words.known(report):
+        yield from _heading("Acknowledged")
+        for name, until in known[:MOST]:
+            yield from _wrapped(f"{name}: {until}", _INDENT, _INDENT * 2)
+        yield from _more(len(known))
     if report.statistics is not None:
-        yield from _heading(words.period(report.statistics.figures))
-        yield from _figures(report.statistics)
-    yield from _heading("Looked at")
-    for check, found in words.by_check(report):
-        yield f"{_INDENT}{printable(check):<14} {words.tally(found)}"
+        yield from _heading(words.period(report.statistics))
+        yield from _figures(report.statistics, lists=not quiet)
+    if not quiet:
+        yield from _heading("Looked at")
+        for check, found in words.by_check(report):
+            yield f"{_INDENT}{printable(check):<14} {words.tally(found)}"
+
+
+def _more(count: int) -> Iterator[str]:
+    if count > MOST:
+        yield f"{_INDENT}and {count - MOST:,} more: {words.ALL}"
 
 
 def _finding(finding: Finding, about: list[str], *, over: bool = False) -> Iterator[str]:
@@ -52,13 +66,13 @@ def _finding(finding: Finding, about: list[str], *, over: bool = False) -> Itera
     yield ""
 
 
-def _figures(statistics: Statistics) -> Iterator[str]:
+def _figures(statistics: Statistics, *, lists: bool) -> Iterator[str]:
     rows = words.figures(statistics)
-    widths = [max(len(row[at]) for row in rows) for at in range(2)]
+    widths = [max((len(row[at]) for row in rows), default=0) for at in range(2)]
     for label, value, change in rows:
         yield f"{_INDENT}{label:<{widths[0]}}  {value:>{widths[1]}}  {change}".rstrip()
-    yield f"{_INDENT}({words.against(statistics)})"
-    for title, names in words.lists(statistics):
+    yield from _wrapped(f"({words.against(statistics)})", _INDENT, _INDENT)
+    for title, names in words.lists(statistics) if lists else ():
         yield ""
         yield f"{_INDENT}{title}"
         for name, value in names:

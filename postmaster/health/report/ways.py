@@ -29,6 +29,7 @@ from postmaster.process import run
 from postmaster.render.escape import printable
 
 if TYPE_CHECKING:
+    import smtplib
     import ssl
 
 LOCAL = "sendmail"
@@ -38,7 +39,7 @@ SAID_LIMIT = 200  # characters of an answer that an error repeats
 
 _PORTS = {"smtp": 25, "smtps": 465}
 _SMTP = re.compile(
-    r"(smtps?)://(?:([!-.0-9;-?A-~]{1,128})@)?([A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::(\d{1,5}))?/?"
+    r"(smtps?)://(?:([!-.0-~]{1,128})@)?([A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::(\d{1,5}))?/?"
 )
 _HTTPS = re.compile(
     r"https://([A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::(\d{1,5}))?(?:/[!-~]{0,2000})?"
@@ -178,13 +179,27 @@ def _by_smtp(way: Way, message: EmailMessage, envelope: Envelope, secret: str, t
             client.starttls(context=checked if way.user else tls_context())
             client.ehlo()
         if way.user:
-            client.login(way.user, secret)
+            _log_in(client, way.user, secret)
         refused = client.sendmail(
             envelope.sender, list(envelope.recipients), message.as_bytes(policy=SMTP_POLICY)
         )
     if refused:
         recipient, (code, said) = next(iter(refused.items()))
         raise ServerError(f"{way} refused {recipient}: {code} {_said(said, secret)}")
+
+
+def _log_in(client: smtplib.SMTP, user: str, secret: str) -> None:
+    """Once: the library's own would try each mechanism in turn, and servers count wrong passwords."""
+    import smtplib
+
+    client.user, client.password = user, secret
+    offered = client.esmtp_features.get("auth", "").upper().split()
+    if "PLAIN" in offered:
+        client.auth("PLAIN", client.auth_plain)
+    elif "LOGIN" in offered:
+        client.auth("LOGIN", client.auth_login)
+    else:
+        raise smtplib.SMTPNotSupportedError("it offers neither PLAIN nor LOGIN")
 
 
 def _by_webhook(way: Way, message: EmailMessage, secret: str, timeout: float) -> None:

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import date, datetime
 
 from postmaster.health.changes import Acknowledgement, Change, Event
-from postmaster.health.figures import Figures, Statistics
 from postmaster.health.finding import Finding, Severity, worst
 from postmaster.health.report import Missed, Report, Reported
+from postmaster.health.statistics import Statistics
 from postmaster.render.output import duration, size
 
 #: As a reader wants them: the worst first.
@@ -17,6 +17,9 @@ WORST_FIRST = (Severity.critical, Severity.warning, Severity.unknown, Severity.o
 
 #: Checks of what a message goes through; where one is critical, a report by mail may stay where it is.
 FLOW = frozenset({"services", "processes", "round-trip", "queue", "directory", "machine"})
+
+#: The command that shows all of it.
+ALL = "postmaster health check"
 
 _COUNTED = {
     Severity.critical: ("critical problem", "critical problems"),
@@ -26,9 +29,10 @@ _COUNTED = {
 
 
 def is_broken(report: Report) -> bool:
-    """Whether mail may not flow, so that a report by mail may reach nobody."""
+    """Whether mail may not flow, and nobody knows of it yet: a report by mail may reach nobody."""
     return any(
-        one.finding.severity is Severity.critical and one.finding.check in FLOW for one in report.findings
+        one.open and one.finding.severity is Severity.critical and one.finding.check in FLOW
+        for one in report.findings
     )
 
 
@@ -154,9 +158,23 @@ def is_over(event: Event) -> bool:
 
 
 def untold(report: Report) -> list[Reported]:
-    """The problems that are not among what changed."""
+    """The problems that nobody has acknowledged and that are not among what changed."""
     told = {event.finding.problem for event in report.events or () if not is_over(event)}
-    return [one for one in problems(report) if one.finding.problem not in told]
+    return [one for one in problems(report) if one.open and one.finding.problem not in told]
+
+
+def known(report: Report) -> list[tuple[str, str]]:
+    """The problems that are acknowledged, each with by whom and until when."""
+    return [
+        (name(one.finding), acknowledged(one.acknowledged, report.time))
+        for one in problems(report)
+        if one.acknowledged is not None
+    ]
+
+
+def is_quiet(report: Report) -> bool:
+    """Whether nothing is wrong, nothing changed and there is nothing to note."""
+    return not (report.events or report.notes or report.missed or any(one.open for one in report.problems))
 
 
 def missed(one: Missed, now: float) -> str:
@@ -185,7 +203,7 @@ def seconds(value: float) -> str:
     return f"{value:.1f} s" if abs(value) >= 1 else f"{value * 1000:.0f} ms"
 
 
-def period(one: Figures) -> str:
+def period(one: Statistics) -> str:
     """`Mail of Monday 23 November 2026`, or from when to when."""
     begin, end = (datetime.fromtimestamp(when) for when in (one.since, one.until))
     if begin.time() == end.time() == datetime.min.time() and (end.date() - begin.date()).days == 1:
@@ -193,11 +211,14 @@ def period(one: Figures) -> str:
     return f"Mail from {moment(one.since, one.until)} to {moment(one.until, one.until)}"
 
 
-def against(statistics: Statistics) -> str:
+def against(one: Statistics) -> str:
     """What the changes of a digest are against."""
-    if statistics.before is None:
-        return "nothing is known of the week before"
-    return f"against {moment(statistics.before.since, statistics.figures.until).partition(',')[0]}"
+    if one.figures is None:
+        return "no figures: " + "; ".join(one.problems)
+    against = "nothing is known of the week before"
+    if one.before is not None and one.before.since is not None:
+        against = f"against {moment(one.before.since, one.until).rpartition(', ')[0]}"
+    return "; ".join((against, *(f"too small: {problem}" for problem in one.problems)))
 
 
 def day(one: date) -> str:
@@ -206,18 +227,18 @@ def day(one: date) -> str:
 
 def figures(statistics: Statistics) -> list[tuple[str, str, str]]:
     """What is counted, how much, and how it compares: `("delivered", "1,204", "+12 %")`."""
-    now, before = statistics.figures, statistics.before
     rows = []
     for label, key, shown in _FIGURES:
-        value = getattr(now, key)
-        was = None if before is None else getattr(before, key)
-        rows.append((label, "-" if value is None else shown(value), compared(value, was)))
+        value = getattr(statistics.figures, key, None)
+        was = getattr(statistics.before, key, None)
+        if value is not None:
+            rows.append((label, shown(value), compared(value, was)))
     return rows
 
 
-def compared(value: float | None, was: float | None) -> str:
-    """The change against another time, empty where there is none to know."""
-    if value is None or was is None:
+def compared(value: float, was: float | None) -> str:
+    """The change against another time, empty where nothing is known of that."""
+    if was is None:
         return ""
     if not was:
         return "was 0" if value else "±0 %"
@@ -226,13 +247,13 @@ def compared(value: float | None, was: float | None) -> str:
 
 
 def lists(statistics: Statistics) -> Iterator[tuple[str, list[tuple[str, str]]]]:
-    """Lists of names with what each did; those that are not empty."""
+    """Lists of names with how often each was counted; those that are not empty."""
     one = statistics.figures
-    if one.senders:
-        names = [(named.name or "<>", f"{named.count:,} ({size(named.bytes)})") for named in one.senders]
-        yield "Most mail from", names
-    if one.guessed:
-        yield "Passwords refused to", [(named.name, f"{named.count:,}") for named in one.guessed]
+    if one is None:
+        return
+    for title, names in (("Most mail from", one.senders), ("Passwords refused to", one.failed_logins)):
+        if names:
+            yield title, [(named.name or "<>", f"{named.count:,}") for named in names]
 
 
 _FIGURES: tuple[tuple[str, str, Callable[[float], str]], ...] = (
@@ -243,7 +264,7 @@ _FIGURES: tuple[tuple[str, str, Callable[[float], str]], ...] = (
     ("deferred", "deferred", "{:,}".format),
     ("bounced", "bounced", "{:,}".format),
     ("rejected", "rejected", "{:,}".format),
-    ("logins refused", "failed_logins", "{:,}".format),
-    ("half delivered within", "median", seconds),
-    ("95 % delivered within", "p95", seconds),
+    ("logins refused", "refused", "{:,}".format),
+    ("half delivered within", "delay_median", seconds),
+    ("95 % delivered within", "delay_p95", seconds),
 )

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from postmaster.health.checks import NAMES
 from tests.tools import stand_in
 
 from .conftest import Cli
@@ -70,7 +71,7 @@ def passable(tmp_path: Path) -> None:
 
 def test_health_without_servers(cli: Cli, passable: None, monkeypatch: pytest.MonkeyPatch) -> None:
     names = [row["name"] for row in cli("health", "list", "-o", "json").json]
-    assert names == ["services", "queue", "directory", "dns", "machine"]
+    assert names == list(NAMES)
     for name in ("SMTP", "SUBMISSION", "SUBMISSIONS", "IMAP", "IMAPS", "POP3", "POP3S"):
         monkeypatch.setenv(f"POSTMASTER_SERVER_{name}_PORT", "1")  # tcpmux: nobody listens
     told = cli("health", "check", "services", "-o", "json", expect=2).json
