@@ -15,7 +15,7 @@ from postmaster.render.output import duration, size
 #: As a reader wants them: the worst first.
 WORST_FIRST = (Severity.critical, Severity.warning, Severity.unknown, Severity.ok)
 
-#: Checks of what a message goes through; where one is critical or hangs, a report by mail may get nowhere.
+#: Checks of what a message goes through; where one is critical or hangs, a mail may stay where it is.
 FLOW = frozenset({"services", "processes", "round-trip", "queue", "directory", "machine"})
 
 #: The command that shows all of it.
