@@ -43,9 +43,7 @@ _RECIPIENTS = frozenset(("recipients", "reasons", "recipients_done", "damage"))
 _STATUS = frozenset(("forced_expire", "next_retry", "damage"))
 _ATTRIBUTES = frozenset(("client_name", "client_address", "helo_name", "sasl_username", "expires"))
 #: What XFORWARD told of goes first: there, a content filter handed the message back.
-#: What XFORWARD told of goes first: there, a content filter handed the message back.
-_WANTED = spool.needles(
-    "create_time",
+_WANTED = (
     "log_client_name client_name",
     "log_client_address client_address",
     "log_helo_name helo_name",
@@ -342,6 +340,7 @@ def _reader(instance: Instance, need: frozenset[str]) -> Callable[[str, str, str
     logs = f"{instance.spool}/defer/"
     are_logs_hashed = "defer" in instance.hashed
     lifetime, bounce_lifetime = instance.lifetime, instance.bounce_lifetime
+    wanted = spool.Wanted(*_WANTED) if with_attributes else None
 
     def read(queue: str, queue_id: str, path: str) -> Message:
         descriptor = spool.open_file(path)
@@ -352,6 +351,7 @@ def _reader(instance: Instance, need: frozenset[str]) -> Callable[[str, str, str
                 utf8=utf8,
                 recipients=with_recipients,
                 attributes=with_attributes,
+                wanted=wanted,
                 size=None if status is None else status.st_size,
             )
             if status is None and (envelope.arrival_time is None or envelope.message_size is None):
@@ -374,12 +374,12 @@ def _reader(instance: Instance, need: frozenset[str]) -> Callable[[str, str, str
                 damage = _damage(queue, mode, damage)
         sender = envelope.sender or ""
         client = client_address = helo = login = None
-        if with_attributes:
-            created, client, client_address, helo, login = spool.attributes_of(envelope, _WANTED, utf8=utf8)
+        if wanted is not None:
+            client, client_address, helo, login = spool.attributes_of(envelope, wanted, utf8=utf8)
             if queue in _DELIVERED_FROM:
                 lives = lifetime if sender else bounce_lifetime
                 if lives is not None:
-                    expires = (int(created) if created and created.isdecimal() else arrival) + lives
+                    expires = (spool.created(envelope) or arrival) + lives
         todo = envelope.todo
         if with_reasons and todo and queue != "maildrop":
             folders = spool.hashed_folders(queue_id, depth) if are_logs_hashed else ""
