@@ -1,7 +1,7 @@
 """Reading the queue, from the spool or from `postqueue -j`, into one message type.
 
 `messages` reads as it is asked, so the first rows come without a walk through the whole queue. `select`,
-`transform` and `aggregate` are for the whole of it: a large queue is then read by a process for each
+`transform` and `gather` are for the whole of it: a large queue is then read by a process for each
 core, each taking its share of the files, and a test runs where the files are read, so that only hits
 travel. All of them stream: memory does not grow with the queue.
 
@@ -144,32 +144,25 @@ def blocks(
     return _read_all(settings, listing, test, source, instances, need, test_need, joined)
 
 
-def aggregate(
+def gather(
     settings: Settings,
     listing: Listing,
-    fold: Callable[[Iterable[Message]], R],
-    merge: Callable[[R, R], R],
+    work: Callable[[Iterable[Message]], Iterator[R]],
     test: Test | None = None,
     *,
     source: str | None = None,
     instances: Sequence[str] = (),
     need: frozenset[str] = ALL,
     test_need: frozenset[str] = ALL,
-) -> R:
-    """One result over all messages that pass a test: counts, sums, the oldest.
+) -> Iterator[R]:
+    """What `work` yields of all messages that pass a test: counts, sums, the oldest.
 
-    Each process gives its share of the messages to `fold`, which consumes them and gives back what can be
-    pickled (dicts, tuples, dataclasses); `merge` joins two such results in this process. So for counting
-    messages by queue: `fold=lambda found: Counter(m.queue_name for m in found)`, `merge=operator.add`,
-    `need=frozenset({"queue_name"})`. A `fold` of no messages must work: the shares may be empty.
+    Each process gives its share of the messages to `work`, which consumes them and yields what can be
+    pickled (dicts, tuples, dataclasses), once at the end or in parts. The shares may be empty. So for
+    counting by queue: `work=lambda found: iter((Counter(m.queue_name for m in found),))`,
+    `need=frozenset({"queue_name"})`, and the sum of what comes.
     """
-    results = _read_all(
-        settings, listing, test, source, instances, need, test_need, lambda found: iter((fold(found),))
-    )
-    whole: R = next(results)
-    for part in results:
-        whole = merge(whole, part)
-    return whole
+    return _read_all(settings, listing, test, source, instances, need, test_need, work)
 
 
 def find(
@@ -201,7 +194,8 @@ def count_files(
     def work(share: tuple[int, int], _: Listing) -> Iterator[int]:
         yield sum(spool.count(str(one.spool), share=share) for one in known)
 
-    return sum(spread(work, Listing(), is_large=True))
+    count: int = sum(spread(work, Listing(), is_large=True))
+    return count
 
 
 def source_of(instance: Instance, wanted: str | None = None) -> str:

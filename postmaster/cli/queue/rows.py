@@ -68,7 +68,7 @@ def json_line(message: Message) -> str:
         f'"sender": {quoted(m.sender)}, "recipients": [{recipients}], '
         f'"next_retry": {_json_time(m.next_retry)}, "expires": {_json_time(m.expires)}, '
         f'"recipients_done": {"null" if done is None else done}, '
-        f'{_json_client(m.client_name, m.client_address, m.helo_name, m.sasl_username)}, '
+        f"{_json_client(m.client_name, m.client_address, m.helo_name, m.sasl_username)}, "
         f'"damage": {"null" if m.damage is None else quoted(m.damage)}}}'
     )
 

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import example, given
@@ -26,7 +27,7 @@ def opened(data: bytes) -> Iterator[int]:
     os.close(descriptor)
 
 
-def read(data: bytes, **how: bool) -> spool.Envelope:
+def read(data: bytes, **how: Any) -> spool.Envelope:
     with opened(data) as descriptor:
         envelope = spool.read_envelope(descriptor, **how)
     assert len(envelope.recipients) == len(envelope.todo) + len(envelope.done)
