@@ -423,6 +423,11 @@ def _with_reasons(
         ((at, address, original),) = todo
         reason, dsn = by_offset.get(at) or by_address.get(address) or (None, None)
         return [Recipient(address, reason, dsn, original, at)]
+    if not by_address and [one[0] for one in todo] == [*by_offset]:  # as it is after the first attempt
+        return [
+            Recipient(address, *deferral, original, at)
+            for (at, address, original), deferral in zip(todo, by_offset.values(), strict=True)
+        ]
     left = {at: (address, original) for at, address, original in todo}
     recipients = []
     for at, deferral in by_offset.items():

@@ -68,7 +68,8 @@ def json_line(message: Message) -> str:
         f'"sender": {quoted(m.sender)}, "recipients": [{recipients}], '
         f'"next_retry": {_json_time(m.next_retry)}, "expires": {_json_time(m.expires)}, '
         f'"recipients_done": {"null" if done is None else done}, '
-        f"{_json_client(m.client_name, m.client_address, m.helo_name, m.sasl_username)}, "
+        f"{_json_client(m.client_name, m.client_address, m.helo_name)}, "
+        f'"sasl_username": {"null" if m.sasl_username is None else quoted(m.sasl_username)}, '
         f'"damage": {"null" if m.damage is None else quoted(m.damage)}}}'
     )
 
@@ -86,11 +87,8 @@ def _json_deferral(reason: str | None, dsn: str | None) -> str:
 
 
 @lru_cache(maxsize=4096)  # and clients
-def _json_client(name: str | None, address: str | None, helo: str | None, login: str | None) -> str:
-    return (
-        f'"client_name": {_json(name)}, "client_address": {_json(address)}, '
-        f'"helo_name": {_json(helo)}, "sasl_username": {_json(login)}'
-    )
+def _json_client(name: str | None, address: str | None, helo: str | None) -> str:
+    return f'"client_name": {_json(name)}, "client_address": {_json(address)}, "helo_name": {_json(helo)}'
 
 
 _SECONDS = [f'{second:02}Z"' for second in range(60)]
