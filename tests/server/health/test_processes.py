@@ -98,6 +98,7 @@ def test_a_process_that_cannot_start_and_is_held_back(sick: Lab) -> None:
         assert "bad command startup" in found.message
 
 
+@pytest.mark.full
 def test_dovecot_holds_back_a_service_that_cannot_start(sick: Lab) -> None:
     text = "service pop3-login {\n  chroot = /nonexistent\n}"
 
@@ -136,6 +137,7 @@ def test_a_daemon_ends_with_a_fatal_error(sick: Lab) -> None:
         assert "no SASL authentication mechanisms" in found.message
 
 
+@pytest.mark.full
 def test_a_server_that_starts_again_and_again(sick: Lab) -> None:
     settings = since_last(sick)
     settings = replace(settings, health=replace(settings.health, restarts_warning=0))
