@@ -141,9 +141,7 @@ class HealthSettings:
     queue_growth_warning: int = 100  # messages more than at the run before
     queue_growth_critical: int = 1000
     queue_hold_warning: float = 72.0  # hours on hold
-    queue_stale: float = (
-        1.0  # hours after which a half-written file or a log without its message is left over
-    )
+    queue_stale: float = 1.0  # hours after which what was cut off counts as left over
     sample: int = 20  # users and aliases that the servers are asked about; every domain is
     quota_warning: float = 95.0  # percent
     quota_users: int = 500  # users with a quota that are looked at

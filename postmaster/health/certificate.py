@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ipaddress
 import re
-import ssl
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,6 +18,8 @@ from postmaster.health.ranges import at_least
 from postmaster.settings import HealthSettings
 
 if TYPE_CHECKING:
+    import ssl
+
     from cryptography import x509
 
 CODES = {
@@ -50,6 +51,8 @@ def trusting(settings: HealthSettings) -> tuple[ssl.SSLContext, str | None]:
 
     A certificate that is named itself is trusted as it is, whoever signed it.
     """
+    import ssl
+
     context = ssl.create_default_context()
     context.check_hostname = False  # names are looked at apart, so that all that is wrong is said
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN

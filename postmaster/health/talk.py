@@ -10,13 +10,16 @@ from __future__ import annotations
 import base64
 import re
 import socket
-import ssl
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from postmaster.settings import ServerSettings
+
+if TYPE_CHECKING:
+    import ssl
 
 LINE_LIMIT = 4096  # bytes
 LINES_LIMIT = 1000
@@ -87,6 +90,8 @@ def said(text: bytes) -> str:
 
 def any_certificate() -> ssl.SSLContext:
     """A client that takes any certificate: whether its name fits is another question."""
+    import ssl
+
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -112,6 +117,8 @@ class Talk:
 
     @property
     def tls(self) -> ssl.SSLSocket | None:
+        import ssl
+
         return self._socket if isinstance(self._socket, ssl.SSLSocket) else None
 
     def start(self, tls: ssl.SSLContext, name: str = "") -> None:
@@ -250,6 +257,8 @@ class Talk:
 
         Raises TlsBroken, and ssl.SSLCertVerificationError where the context looks at certificates.
         """
+        import ssl
+
         try:
             self._socket.settimeout(self._left())
             self._socket = context.wrap_socket(self._socket, server_hostname=name or None)

@@ -6,6 +6,7 @@ import math
 import random
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from functools import cache
 
 from hypothesis import strategies as st
 
@@ -28,6 +29,7 @@ FIGURES = Figures(
 )  # fmt: skip
 
 
+@cache
 def everything() -> Report:
     """Problems of every kind, one of them acknowledged, things that are well, changes, charts, figures."""
     smtp = Finding(
@@ -163,6 +165,7 @@ def days() -> list[tuple[date, Figures]]:
     ]
 
 
+@cache
 def all_well() -> Report:
     full = everything()
     fine = tuple(one for one in full.findings if one.finding.severity is Severity.ok)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 import typer
 
 from postmaster.cli.health.naming import check_names
-from postmaster.cli.health.sending import send_report
+from postmaster.cli.health.sending import as_mail, send_report
 from postmaster.cli.state import say, state_of
 from postmaster.errors import PostmasterError, UsageError
 from postmaster.render.output import Column, Format, write_line, write_record, write_rows
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from postmaster.health.finding import Finding
     from postmaster.health.judge import Threshold
     from postmaster.health.report import Report
+    from postmaster.settings import Settings
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -127,7 +128,7 @@ def check(
     try:
         with report(settings, chosen, wish, lambda findings: _judged(findings, given)) as made:
             if not send:
-                _write(made, output, to, every=everything)
+                _write(settings, made, output, to, every=everything)
             elif not made.quiet:
                 send_report(settings, made)
     except BusyError as error:
@@ -157,16 +158,16 @@ def _judged(findings: Sequence[Finding], given: Sequence[Threshold]) -> Sequence
     return found
 
 
-def _write(report: Report, form: Form, to: Path | None, *, every: bool) -> None:
+def _write(settings: Settings, report: Report, form: Form, to: Path | None, *, every: bool) -> None:
     """To a file as a whole, or to standard output, to its very end: what is not written is not told."""
     if to is None:
-        _render(report, form, sys.stdout, every)
+        _render(settings, report, form, sys.stdout, every)
         sys.stdout.flush()
         return
     from postmaster.files import replace
 
     text = io.StringIO()
-    _render(report, form, text, every)
+    _render(settings, report, form, text, every)
     try:
         kept = to.stat() if to.exists() else None
         mode = 0o644 if form is Form.prometheus else 0o600 if kept is None else stat.S_IMODE(kept.st_mode)
@@ -176,7 +177,7 @@ def _write(report: Report, form: Form, to: Path | None, *, every: bool) -> None:
         raise PostmasterError(f"{to} cannot be written: {error.strerror}") from None
 
 
-def _render(report: Report, form: Form, output: TextIO, every: bool) -> None:
+def _render(settings: Settings, report: Report, form: Form, output: TextIO, every: bool) -> None:
     match form:
         case Form.nagios:
             from postmaster.health.report import nagios
@@ -191,9 +192,7 @@ def _render(report: Report, form: Form, output: TextIO, every: bool) -> None:
 
             output.write(html.page(report))
         case Form.mail:
-            from postmaster.health.report import mail
-
-            output.write(mail.message(report).as_string())
+            output.write(as_mail(settings, report))
         case _:
             _render_rows(report, Format(form), output, every)
 

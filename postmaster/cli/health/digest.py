@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from postmaster.cli.health.sending import send_report
+from postmaster.cli.health.sending import as_mail, send_report
 from postmaster.cli.state import progress, state_of
 from postmaster.errors import UsageError
 from postmaster.render.output import Format, write_record
 
 if TYPE_CHECKING:
     from postmaster.health.report import Report
+    from postmaster.settings import Settings
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -68,19 +69,17 @@ def digest(
             send_report(settings, report)
             work.sent(settings, report)
         else:
-            _print(report, output)
+            _print(settings, report, output)
 
 
-def _print(report: Report, form: Form) -> None:
+def _print(settings: Settings, report: Report, form: Form) -> None:
     match form:
         case Form.html:
             from postmaster.health.report import html
 
             sys.stdout.write(html.page(report))
         case Form.mail:
-            from postmaster.health.report import mail
-
-            sys.stdout.write(mail.message(report).as_string())
+            sys.stdout.write(as_mail(settings, report))
         case Form.table:
             from postmaster.health.report import text
 

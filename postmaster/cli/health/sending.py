@@ -1,4 +1,4 @@
-"""What `--send` does for every health report: it goes out, and what failed on the way is said."""
+"""A health report as a mail: what `-o mail` prints, and what `--send` sends."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def send_report(settings: Settings, report: Report) -> None:
-    """Raises ServerError where it reached nobody."""
+    """Send it, and say what failed on the way. Raises ServerError where it reached nobody."""
     from postmaster.health.report.mail import message
     from postmaster.health.report.send import send
 
@@ -22,3 +22,11 @@ def send_report(settings: Settings, report: Report) -> None:
             tell(f"sent by {one.way}" + (f" to {', '.join(one.recipients)}" if one.recipients else ""))
         else:
             say(f"not sent by {one.way}: {one.error}" + (f" ({one.hint})" if one.hint else ""))
+
+
+def as_mail(settings: Settings, report: Report) -> str:
+    """As it stands in a file: `sendmail -t` takes it from there. Raises SettingsError."""
+    from postmaster.health.report.mail import message
+    from postmaster.health.report.send import addressed
+
+    return addressed(settings, message(report)).as_string()

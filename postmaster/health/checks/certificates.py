@@ -6,7 +6,6 @@ is compared with the servers' files: where they differ, somebody renewed it and 
 
 from __future__ import annotations
 
-import ssl
 import time
 from collections.abc import Generator, Iterator, Sequence
 from functools import partial
@@ -21,6 +20,8 @@ from postmaster.health.talk import Listener, Talk, TlsBroken, WrongAnswer, any_c
 from postmaster.health.together import together
 
 if TYPE_CHECKING:
+    import ssl
+
     from cryptography import x509
 
 MEANING = "the certificate that each port serves: names, chain, days left, strength, and its file"
@@ -67,6 +68,8 @@ def _ask(
     ends: float,
 ) -> list[Finding]:
     """What there is to say of one listener's certificate."""
+    import ssl
+
     name, server = listener.name, "Postfix" if listener.protocol == "smtp" else "Dovecot"
     address, limits = context.settings.server.address, context.settings.health
     sni = wanted[0] if wanted else ""

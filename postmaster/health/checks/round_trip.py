@@ -7,14 +7,13 @@ the same mailbox by the runs that follow.
 from __future__ import annotations
 
 import json
+import os
 import re
-import secrets
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from email.utils import format_datetime, parsedate_to_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -88,7 +87,7 @@ class _Round:
     def __init__(self, context: Context, trip: Trip, ends: float) -> None:
         self._settings, self._trip, self._ends = context.settings, trip, ends
         self._account = trip.account
-        self._token = secrets.token_hex(16)
+        self._token = os.urandom(16).hex()
         self._queue_id = ""
         self._why = ""  # nothing came
 
@@ -151,7 +150,7 @@ class _Round:
                 waits.took = self._answer(listener, waits)
                 waits.write(file)
             if waits is None or not 0 <= time.time() - waits.sent < 60 * limits.reflector_minutes:
-                sent = _Waiting(secrets.token_hex(16), time.time())
+                sent = _Waiting(os.urandom(16).hex(), time.time())
                 self._send(limits.reflector, sent.token)
                 sent.write(file)
                 waits = waits or sent  # what is known is of the one before
@@ -178,6 +177,8 @@ class _Round:
             found = _search(talk, f"TEXT {waits.token}")
             if not found:
                 return None
+            from email.utils import parsedate_to_datetime
+
             lines = "\n".join(talk.imap(f"UID FETCH {found[0]} INTERNALDATE"))
             date = re.search(r'INTERNALDATE "([^"]{10,40})"', lines)
             came = (
@@ -319,6 +320,8 @@ class _Waiting:
 
 
 def _content(sender: str, recipient: str, token: str) -> str:
+    from email.utils import format_datetime
+
     domain = sender.rpartition("@")[2]
     to_itself = (
         "Auto-Submitted: auto-generated\n" if sender == recipient else ""

@@ -7,7 +7,6 @@ attempt to relay is made as well. No message is sent.
 
 from __future__ import annotations
 
-import ssl
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -27,6 +26,8 @@ from postmaster.health.talk import (
 from postmaster.health.together import together
 
 if TYPE_CHECKING:
+    import ssl
+
     from postmaster.postfix.relay import Judged
 
 MEANING = "every listener answers, offers TLS, takes no password without it, and relays for nobody"

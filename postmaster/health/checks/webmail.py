@@ -10,11 +10,8 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-import ssl
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from html.parser import HTMLParser
 from typing import IO, TYPE_CHECKING
 from urllib.parse import urlencode, urljoin, urlsplit
 
@@ -25,9 +22,12 @@ from postmaster.health.ranges import at_most
 from postmaster.health.talk import any_certificate
 
 if TYPE_CHECKING:
+    import ssl
     from urllib.request import OpenerDirector
 
     from cryptography import x509
+
+    from postmaster.health.forms import Form
 
 MEANING = "the webmail answers, shows its login page, and lets the probe in"
 CODES = {
@@ -45,9 +45,7 @@ SETTINGS = (
     *("ca_file", "probe_address", "probe_password_file"),
 )
 PAGE_LIMIT = 2 << 20  # bytes
-FIELDS_LIMIT = 200
 SHARE = 0.8  # of the deadline
-_USER_NAMES = ("user", "login", "email", "mail", "name")
 
 
 def run(context: Context) -> Iterator[Finding]:
@@ -71,6 +69,8 @@ def run(context: Context) -> Iterator[Finding]:
 
 def _certificate(context: Context, host: str, port: int, ends: float) -> Iterator[Finding]:
     """The certificate of its web server. What cannot be reached is said with the page."""
+    import ssl
+
     limits = context.settings.health
     chain: ssl.SSLCertVerificationError | None = None
     try:
@@ -121,6 +121,8 @@ def _pages(context: Context, url: str, ends: float) -> Iterator[Finding]:
         return
     warning, critical = at_most(limits.answer_warning), at_most(limits.answer_critical)
     took = Measure("time", time.monotonic() - begun, "s", warning, critical, 0)
+    from postmaster.health.forms import login_form
+
     form = login_form(text)
     if form is None:
         message = f"{where} has no form that asks for a password"
@@ -171,6 +173,8 @@ def _log_in(
             "login", "webmail-login-refused", f"the login got {_plain(error, account.password)}", remedy
         )
         return
+    from postmaster.health.forms import login_form
+
     if login_form(text) is not None:
         message = f"{account.address} is not let in: the login page comes again"
         yield _bad("login", "webmail-login-refused", message, remedy)
@@ -236,61 +240,6 @@ def _is_safe(url: str) -> bool:
 
 def _plain(error: Exception, secret: str) -> str:
     return str(getattr(error, "reason", None) or error).replace(secret, "********")
-
-
-@dataclass(slots=True)
-class Form:
-    """A form: where it goes, and its fields (type, name, value)."""
-
-    action: str
-    method: str
-    fields: list[tuple[str, str, str]] = field(default_factory=list)
-
-    def hidden(self) -> dict[str, str]:
-        return {name: value for kind, name, value in self.fields if kind == "hidden" and name}
-
-    def password_field(self) -> str:
-        return next((name for kind, name, _ in self.fields if kind == "password"), "")
-
-    def user_field(self) -> str | None:
-        """The field for the login: of those for text the one whose name sounds so, else the first."""
-        found = [name for kind, name, _ in self.fields if kind in ("text", "email") and name]
-        for word in _USER_NAMES:
-            for name in found:
-                if word in name.lower():
-                    return name
-        return found[0] if found else None
-
-
-class _Forms(HTMLParser):
-    def __init__(self) -> None:
-        super().__init__(convert_charrefs=True)
-        self.forms: list[Form] = []
-        self._open: Form | None = None
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        given = {name: value or "" for name, value in attrs}
-        if tag == "form" and len(self.forms) < FIELDS_LIMIT:
-            self._open = Form(given.get("action", ""), given.get("method", "get").lower())
-            self.forms.append(self._open)
-        elif tag == "input" and self._open is not None and len(self._open.fields) < FIELDS_LIMIT:
-            kind = given.get("type", "text").lower()
-            self._open.fields.append((kind, given.get("name", ""), given.get("value", "")))
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag == "form":
-            self._open = None
-
-
-def login_form(text: str) -> Form | None:
-    """The first form of a page that asks for a password, None where there is none."""
-    parser = _Forms()
-    try:
-        parser.feed(text)
-        parser.close()
-    except (AssertionError, ValueError):  # what it may raise for a declaration that makes no sense
-        pass
-    return next((form for form in parser.forms if form.password_field()), None)
 
 
 def _bad(

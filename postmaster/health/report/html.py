@@ -212,14 +212,14 @@ class _Charts:
     def of(self, finding: Finding, now: float, *, named: bool = False) -> list[str]:
         """The charts of a finding's measures; `named`: with the object, as they stand apart from it.
 
-        Of what is well, a measure that never changed has none: there is nothing to see.
+        A measure that never changed has none: there is nothing to see.
         """
         measures = {measure.name: measure for measure in finding.measures}
         drawn = []
         for one in self._series.get((finding.check, finding.object), ()):
             measure = measures.get(one.name)
             changes = {point.value for point in one.points}
-            if measure is None or not self._left or (finding.severity is Severity.ok and len(changes) < 2):
+            if measure is None or not self._left or len(changes) < 2:
                 continue
             called = measure.name.replace("_", " ")
             called = words.capital(f"{finding.object} {called}" if named else called)

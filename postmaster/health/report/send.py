@@ -52,6 +52,27 @@ def send(settings: Settings, message: EmailMessage, *, timeout: float = TIMEOUT)
     return tried
 
 
+def addressed(settings: Settings, message: EmailMessage) -> EmailMessage:
+    """The message with sender and recipients, as far as the settings name them. Raises SettingsError."""
+    sender, to = _correspondents(settings, settings.health.report_to or settings.mail.postmaster)
+    return _to(message, sender, to) if to else message
+
+
+def _correspondents(settings: Settings, recipients: str) -> tuple[str, tuple[str, ...]]:
+    """The sender, empty where none is named, and the recipients. Raises SettingsError."""
+    to = addresses(recipients, "the recipient of reports")
+    sender = addresses(settings.health.report_from, "health.report_from") or to or ("",)
+    return sender[0], to
+
+
+def _to(message: EmailMessage, sender: str, to: tuple[str, ...]) -> EmailMessage:
+    """A copy of the message with these in its header."""
+    told = deepcopy(message)
+    del told["To"], told["From"]
+    told["From"], told["To"] = from_address(sender), ", ".join(to)
+    return told
+
+
 def _try(
     settings: Settings, message: EmailMessage, key: str, secret_file: str, recipients: str, timeout: float
 ) -> Sent:
@@ -60,24 +81,20 @@ def _try(
     shown = "the second way" if key == "fallback" else "the usual way"
     try:
         way = parse_way(getattr(settings.health, key), name)
-        shown = str(way)
+        shown, sender, told = str(way), "", message
         if way.kind != "https":
-            to = addresses(recipients, "the recipient of reports")
+            sender, to = _correspondents(settings, recipients)
             if not to:
                 raise SettingsError("nobody is named to send reports to", hint=NOBODY)
-        sender = addresses(settings.health.report_from, "health.report_from") or to or ("",)
+            told = _to(message, sender, to)
         secret_name = name.removesuffix("_way") + "_secret"
         secret = read_secret(secret_file, secret_name)
         if way.user and not secret:
             raise SettingsError(f"{name} names a user, and {secret_name} no file with the password")
-        told = deepcopy(message)
-        if to:
-            del told["To"], told["From"]
-            told["From"], told["To"] = from_address(sender[0]), ", ".join(to)
         deliver(
             way,
             told,
-            Envelope(sender[0], to),
+            Envelope(sender, to, settings.server.hostname),
             config_directory=settings.postfix.config_directory,
             secret=secret,
             timeout=timeout,

@@ -68,10 +68,14 @@ class Way:
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """Who is named to the server as sender and recipients, in the form that servers look up."""
+    """Who is named to the server as sender and recipients, in the form that servers look up.
+
+    `host`: how this host calls itself; where that is no whole name, its address is said instead.
+    """
 
     sender: str
     recipients: tuple[str, ...]
+    host: str = ""
 
 
 def parse_way(text: str, name: str) -> Way:
@@ -166,13 +170,16 @@ def _by_smtp(way: Way, message: EmailMessage, envelope: Envelope, secret: str, t
     from postmaster.setup.prove import tls_context
 
     checked = _checking_context()
-    name = socket.gethostname()  # not getfqdn, which asks a name server that may not answer
+    name = envelope.host or socket.gethostname()  # not getfqdn: it asks a name server, which may not answer
     client: smtplib.SMTP
     if way.kind == "smtps":
         client = smtplib.SMTP_SSL(way.host, way.port, name, timeout=timeout, context=checked)
     else:
         client = smtplib.SMTP(way.host, way.port, name, timeout=timeout)
     with client:
+        if "." not in name and client.sock is not None:  # RFC 5321 section 4.1.3; many servers want no less
+            address = client.sock.getsockname()[0]
+            client.local_hostname = f"[IPv6:{address}]" if ":" in address else f"[{address}]"
         client.ehlo()
         if way.kind == "smtp" and (way.user or client.has_extn("starttls")):
             # A server without it refuses: a password never goes out in the clear.

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import date, datetime
 
 from postmaster.health.changes import Acknowledgement, Change, Event
-from postmaster.health.finding import Finding, Severity, worst
+from postmaster.health.finding import NO_ANSWER, Finding, Severity, worst
 from postmaster.health.report import Missed, Report, Reported
 from postmaster.health.statistics import Statistics
 from postmaster.render.output import duration, size
@@ -15,7 +15,7 @@ from postmaster.render.output import duration, size
 #: As a reader wants them: the worst first.
 WORST_FIRST = (Severity.critical, Severity.warning, Severity.unknown, Severity.ok)
 
-#: Checks of what a message goes through; where one is critical, a report by mail may stay where it is.
+#: Checks of what a message goes through; where one is critical or hangs, a mail may stay where it is.
 FLOW = frozenset({"services", "processes", "round-trip", "queue", "directory", "machine"})
 
 #: The command that shows all of it.
@@ -31,7 +31,9 @@ _COUNTED = {
 def is_broken(report: Report) -> bool:
     """Whether mail may not flow, and nobody knows of it yet: a report by mail may reach nobody."""
     return any(
-        one.open and one.finding.severity is Severity.critical and one.finding.check in FLOW
+        one.open
+        and one.finding.check in FLOW
+        and (one.finding.severity is Severity.critical or one.finding.code == NO_ANSWER)
         for one in report.findings
     )
 
@@ -121,6 +123,8 @@ def capital(text: str) -> str:
 
 
 def lasting(since: float, now: float) -> str:
+    if since >= now:
+        return "seen for the first time"
     return f"since {moment(since, now)} ({duration(max(0.0, now - since))})"
 
 

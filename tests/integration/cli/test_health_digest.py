@@ -5,7 +5,6 @@ from __future__ import annotations
 import email
 import email.policy
 import json
-import socket
 import time
 from collections.abc import Callable, Iterator
 from datetime import date, timedelta
@@ -62,11 +61,9 @@ def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def reader(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sink]:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    monkeypatch.setenv("POSTMASTER_HEALTH_REPORT_WAY", f"smtp://127.0.0.1:{port}")
     monkeypatch.setenv("POSTMASTER_HEALTH_REPORT_TO", "amy@example.org")
-    with listening(port) as sink:
+    with listening() as sink:
+        monkeypatch.setenv("POSTMASTER_HEALTH_REPORT_WAY", f"smtp://127.0.0.1:{sink.port}")
         yield sink
 
 
@@ -80,7 +77,7 @@ def body(message: EmailMessage) -> str:
     return str(part.get_content()).replace("\r\n", "\n")
 
 
-def test_every_form_of_a_digest(bare: Cli, found: Set, log: Path) -> None:
+def test_every_form_of_a_digest(bare: Cli, found: Set, log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found(("size", Severity.critical), ("oldest", Severity.ok))
     told = bare("health", "digest", "-o", "json").json
     real = {key for key in key_paths(told) if not key.startswith(("changes[", "statistics.before."))}
@@ -102,6 +99,13 @@ def test_every_form_of_a_digest(bare: Cli, found: Set, log: Path) -> None:
     assert "Received each day since" in page
     mail = email.message_from_string(bare("health", "digest", "-o", "mail").out, policy=email.policy.default)
     assert str(mail["Subject"]).endswith("daily: critical: bad, size")
+    assert mail["To"] is None  # nobody is named
+    monkeypatch.setenv("POSTMASTER_HEALTH_REPORT_TO", "amy@example.org,bob@bücher.example")
+    for words in (("health", "digest"), ("health", "check")):
+        told = bare(*words, "-o", "mail", expect=None).out
+        mail = email.message_from_string(told, policy=email.policy.default)
+        assert mail["To"] == "amy@example.org, bob@xn--bcher-kva.example"
+        assert mail["From"] == "postmaster <amy@example.org>"
 
 
 def test_only_what_was_sent_is_not_told_again(bare: Cli, found: Set, log: Path, reader: Sink) -> None:

@@ -118,8 +118,9 @@ def test_a_threshold_above_what_is_there(
         context = Context(settings, time.monotonic() + 5)
         return [(one.code, one.severity.name) for one in machine.run(context) if one.object == object]
 
-    assert found(sick.settings) == [("ok", "ok")]
-    assert found(settings(sick, **given)) == [(code, severity)]
+    calm = {"load_warning": 1e6, "load_critical": 1e6}  # whoever else works here
+    assert found(settings(sick, **calm)) == [("ok", "ok")]
+    assert found(settings(sick, **{**calm, **given})) == [(code, severity)]
 
 
 def test_swap_and_open_files_are_judged_by_what_the_kernel_tells() -> None:

@@ -55,13 +55,13 @@ def made(settings: Settings, **wish: Any) -> Report:
 def test_a_run_that_is_killed_at_any_write_spoils_nothing(place: Callable[[], Path], shim: Path) -> None:
     """It is kept whole or not at all, the next run takes over, and what began is told once by who told it."""
     folder = place()
-    settings = settings_in(folder, flap=1, disk_free_warning=101.0)
+    settings = settings_in(folder, flap=1, webmail_url="no address")
     worker = killing.worker(written(settings, folder), shim)
     database = folder / module.FILE
     kills, runs, status = 0, 0, -9
     try:
         for n in range(1, 500):
-            task = {"n": n, "command": ["health", "check", "machine", "--changes", "-o", "json"]}
+            task = {"n": n, "command": ["health", "check", "webmail", "--changes", "-o", "json"]}
             status = worker.ask(json.dumps(task) + "\n")
             kills += status < 0
             with open_state(settings.state) as state:

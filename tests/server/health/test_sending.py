@@ -50,14 +50,10 @@ def postmaster(sick: Lab) -> str:
 
 
 @pytest.fixture
-def elsewhere() -> Iterator[tuple[int, Sink]]:
+def elsewhere() -> Iterator[Sink]:
     """A mail server that is not this one."""
-    import socket
-
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    with listening(port) as sink:
-        yield port, sink
+    with listening() as sink:
+        yield sink
 
 
 @pytest.fixture
@@ -136,50 +132,43 @@ def test_without_report_to_it_goes_to_the_settings_postmaster(sick: Lab, postmas
     assert refused.value.hint == "set health.report_to or mail.postmaster"
 
 
-def test_while_mail_flows_the_second_way_is_left_alone(
-    sick: Lab, postmaster: str, elsewhere: tuple[int, Sink]
-) -> None:
-    port, sink = elsewhere
-    settings = settings_of(sick, report_to=postmaster, fallback=f"smtp://127.0.0.1:{port}")
+def test_while_mail_flows_the_second_way_is_left_alone(sick: Lab, postmaster: str, elsewhere: Sink) -> None:
+    settings = settings_of(sick, report_to=postmaster, fallback=f"smtp://127.0.0.1:{elsewhere.port}")
     assert len(send(settings, message(CALM))) == 1
     assert sick.wait_for(postmaster, "something wrong")
-    assert not sink.messages
+    assert not elsewhere.messages
 
 
-def test_with_postfix_stopped_the_report_takes_both_ways(
-    sick: Lab, postmaster: str, elsewhere: tuple[int, Sink]
-) -> None:
-    port, sink = elsewhere
+def test_with_postfix_stopped_the_report_takes_both_ways(sick: Lab, postmaster: str, elsewhere: Sink) -> None:
     settings = settings_of(
         sick,
         report_to=postmaster,
-        fallback=f"smtp://127.0.0.1:{port}",
+        fallback=f"smtp://127.0.0.1:{elsewhere.port}",
         fallback_to="amy@else.test, b@else.test",
     )
     with stopped(sick):
         # It takes the message all the same, which is why success alone says nothing.
         outcomes = send(settings, message(BROKEN))
-        (got,) = sink.messages
+        (got,) = elsewhere.messages
         waiting = queue.entries(settings.postfix.config_directory, queue.Listing())
         assert [one["queue_name"] for one in waiting if one["sender"] == postmaster] == ["maildrop"]
     assert [one.error for one in outcomes] == [None, None]
-    assert outcomes[1].way == f"SMTP to 127.0.0.1 port {port}"
+    assert outcomes[1].way == f"SMTP to 127.0.0.1 port {elsewhere.port}"
     assert got.recipients == ("amy@else.test", "b@else.test")
     assert parsed(got.content)["To"] == "amy@else.test, b@else.test"
     assert sick.wait_for(postmaster, "something wrong")  # when it runs again
 
 
 def test_when_sendmail_fails_the_second_way_says_so(
-    sick: Lab, postmaster: str, elsewhere: tuple[int, Sink], tmp_path: Path
+    sick: Lab, postmaster: str, elsewhere: Sink, tmp_path: Path
 ) -> None:
-    port, sink = elsewhere
-    settings = settings_of(sick, report_to=postmaster, fallback=f"smtp://127.0.0.1:{port}")
+    settings = settings_of(sick, report_to=postmaster, fallback=f"smtp://127.0.0.1:{elsewhere.port}")
     gone = replace(settings, postfix=replace(settings.postfix, config_directory=tmp_path / "gone"))
     first, second = send(gone, message(CALM))
     assert first.error is not None
     assert "the local sendmail did not take it" in first.error
     assert second.error is None
-    got = parsed(sink.messages[0].content)
+    got = parsed(elsewhere.messages[0].content)
     assert text_of(got).startswith("The usual way failed: the local sendmail did not take it")
     assert "The usual way failed: the local sendmail" in text_of(got, "html")
     alone = replace(gone, health=replace(gone.health, fallback=""))
@@ -187,12 +176,22 @@ def test_when_sendmail_fails_the_second_way_says_so(
         send(alone, message(CALM))
 
 
-@pytest.mark.parametrize("local", ["refused", "later", "busy"])
-def test_a_recipient_that_is_refused_is_no_success(
-    sick: Lab, elsewhere: tuple[int, Sink], local: str
+@pytest.mark.parametrize(
+    ("called", "expected"), [("mail.example.org", "mail.example.org"), ("mail", "[127.0.0.1]")]
+)
+def test_this_host_calls_itself_by_a_whole_name_or_by_its_address(
+    sick: Lab, elsewhere: Sink, called: str, expected: str
 ) -> None:
-    port, _ = elsewhere
-    settings = settings_of(sick, report_to=f"{local}@else.test", report_way=f"smtp://127.0.0.1:{port}")
+    settings = settings_of(sick, report_to="amy@else.test", report_way=f"smtp://127.0.0.1:{elsewhere.port}")
+    send(replace(settings, server=replace(settings.server, hostname=called)), message(CALM))
+    assert elsewhere.messages[0].client == expected
+
+
+@pytest.mark.parametrize("local", ["refused", "later", "busy"])
+def test_a_recipient_that_is_refused_is_no_success(sick: Lab, elsewhere: Sink, local: str) -> None:
+    settings = settings_of(
+        sick, report_to=f"{local}@else.test", report_way=f"smtp://127.0.0.1:{elsewhere.port}"
+    )
     with pytest.raises(ServerError, match=f"{local}@else.test: (550 5.1.1|451 4.2.0|421 4.7.0)"):
         send(settings, message(CALM))
     both = replace(settings, health=replace(settings.health, report_to=f"amy@else.test,{local}@else.test"))
@@ -200,29 +199,26 @@ def test_a_recipient_that_is_refused_is_no_success(
         send(both, message(CALM))
 
 
-def test_a_server_that_says_nothing_costs_its_time_and_not_the_report(
-    sick: Lab, elsewhere: tuple[int, Sink]
-) -> None:
+def test_a_server_that_says_nothing_costs_its_time_and_not_the_report(sick: Lab, elsewhere: Sink) -> None:
     import socket
 
-    port, sink = elsewhere
     with socket.create_server(("127.0.0.1", 0)) as silent:
         settings = settings_of(
             sick,
             report_to="amy@else.test",
             report_way=f"smtp://127.0.0.1:{silent.getsockname()[1]}",
-            fallback=f"smtp://127.0.0.1:{port}",
+            fallback=f"smtp://127.0.0.1:{elsewhere.port}",
         )
         first, second = send(settings, message(CALM), timeout=0.5)
     assert first.error is not None
     assert second.error is None
-    assert len(sink.messages) == 1
+    assert len(elsewhere.messages) == 1
 
 
 def test_a_login_goes_out_under_tls_that_was_checked_and_never_otherwise(
     sick: Lab,
     postmaster: str,
-    elsewhere: tuple[int, Sink],
+    elsewhere: Sink,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -232,11 +228,11 @@ def test_a_login_goes_out_under_tls_that_was_checked_and_never_otherwise(
     with pytest.raises(ServerError, match="its certificate is not trusted"):
         send(settings, message(CALM))
     plain = replace(
-        settings, health=replace(settings.health, report_way=f"smtp://u@127.0.0.1:{elsewhere[0]}")
+        settings, health=replace(settings.health, report_way=f"smtp://u@127.0.0.1:{elsewhere.port}")
     )
     with pytest.raises(ServerError, match="STARTTLS"):
         send(plain, message(CALM))
-    assert not elsewhere[1].messages
+    assert not elsewhere.messages
     monkeypatch.setenv("SSL_CERT_FILE", str(Layout(sick.root).certificate))
     for way in (submission, f"smtps://{postmaster}@127.0.0.1:{sick.port('submissions')}"):
         assert (
@@ -293,32 +289,31 @@ def test_a_webhook_whose_certificate_nobody_trusts_gets_nothing(sick: Lab, hook:
 
 
 def test_the_command_reaches_someone_while_postfix_is_stopped(
-    sick: Lab, postmaster: str, elsewhere: tuple[int, Sink], monkeypatch: pytest.MonkeyPatch
+    sick: Lab, postmaster: str, elsewhere: Sink, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As the timer runs it: told once when it begins, once when it is over, each as one thread."""
-    port, sink = elsewhere
     for key, value in (
         ("REPORT_TO", postmaster),
-        ("FALLBACK", f"smtp://127.0.0.1:{port}"),
+        ("FALLBACK", f"smtp://127.0.0.1:{elsewhere.port}"),
         ("FALLBACK_TO", "amy@else.test"),
         ("FLAP", "1"),
     ):
         monkeypatch.setenv(f"POSTMASTER_HEALTH_{key}", value)
     run = ("health", "check", "services", "--changes", "-o", "mail", "--send")
     sick.postmaster(*run)
-    sink.messages.clear()
+    elsewhere.messages.clear()
     with stopped(sick):
         sick.postmaster(*run)
-        (told,) = (parsed(one.content) for one in sink.messages)
+        (told,) = (parsed(one.content) for one in elsewhere.messages)
         assert told["Subject"].startswith("mail.lab.test: critical: ")
         assert told["X-Postmaster-Mail"] == "broken"
         assert "services smtp" in text_of(told)
         sick.postmaster(*run)
-        assert len(sink.messages) == 1  # nothing new
+        assert len(elsewhere.messages) == 1  # nothing new
     sick.postmaster(*run)
     (over,) = sick.wait_for(postmaster, "mail.lab.test: over: ")
     assert over["In-Reply-To"] in str(told["References"])
-    assert len(sink.messages) == 1  # mail flows again
+    assert len(elsewhere.messages) == 1  # mail flows again
 
 
 def test_a_digest_counts_what_the_servers_did(sick: Lab, postmaster: str) -> None:

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 
 from postmaster.health.changes import Change, Event
-from postmaster.health.finding import OK, Finding, Severity
+from postmaster.health.finding import NO_ANSWER, OK, Finding, Severity
 from postmaster.health.report import Report, Reported, words
 from postmaster.health.report.colours import DARK, LIGHT
 from postmaster.health.report.html import CHARTS, page
@@ -196,12 +196,14 @@ def test_what_is_told_of_a_problem_is_one_thread() -> None:
 def test_the_message_says_of_itself_whether_mail_flows() -> None:
     assert message(all_well())[FLOW_HEADER] == "flows"
     assert message(everything())[FLOW_HEADER] == "broken"
-    for check, severity, expected in (
-        ("webmail", Severity.critical, "flows"),
-        ("services", Severity.warning, "flows"),
-        ("round-trip", Severity.critical, "broken"),
+    for check, code, severity, expected in (
+        ("webmail", "code", Severity.critical, "flows"),
+        ("services", "code", Severity.warning, "flows"),
+        ("services", "code", Severity.unknown, "flows"),
+        ("services", NO_ANSWER, Severity.unknown, "broken"),
+        ("round-trip", "code", Severity.critical, "broken"),
     ):
-        one = Reported(Finding(check, "x", "code", severity, "m"), NOW)
+        one = Reported(Finding(check, "x", code, severity, "m"), NOW)
         assert message(replace(all_well(), findings=(one,)))[FLOW_HEADER] == expected
 
 
@@ -329,3 +331,15 @@ def test_without_a_log_a_digest_says_why_there_are_no_figures() -> None:
     assert "no figures: there is no log" in " ".join(text(report).split())
     assert "no figures: there is no log" in page(report)
     assert subject(report) == "mail.example.org: daily: all is well"
+
+
+def test_a_chart_is_drawn_of_what_changed() -> None:
+    full = everything()
+    flat = replace(full.series[0], points=tuple(one._replace(value=7.0) for one in full.series[0].points))
+    assert "Messages" in page(full)
+    assert "Messages" not in page(replace(full, series=(flat, *full.series[1:])))
+
+
+@pytest.mark.parametrize(("since", "expected"), [(NOW, "seen for the first time"), (NOW - 60, "(1m)")])
+def test_how_long_a_problem_has_lasted(since: float, expected: str) -> None:
+    assert expected in words.lasting(since, NOW)

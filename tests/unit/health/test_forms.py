@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postmaster.health.checks.webmail import login_form
+from postmaster.health.forms import login_form
 
 _HTML = st.text(alphabet=st.sampled_from("<>/=\"' abformipusinteypwordh!-&;?[]"), max_size=200)
 
