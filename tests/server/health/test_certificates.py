@@ -147,6 +147,13 @@ def test_chain_files_and_names_of_their_own(sick: Lab, settings: Settings, autho
         found = {one.object: one for one in run(settings, choose(CERTIFICATES, []))}
         assert {one.code for one in found.values()} == {"ok"}
         assert "other.test" in found["smtp"].message
+    with postfix_with(sick, submission=f"smtpd_tls_chain_files={chain}"):
+        found = {one.object: one for one in run(settings, choose(CERTIFICATES, []))}
+        assert {one.code for one in found.values()} == {"ok"}
+        assert ("other.test" in found["submission"].message, "other.test" in found["smtp"].message) == (
+            True,
+            False,
+        )
     with dovecot_with(sick, "ssl_cert = <" + str(chain) + "\nssl_key = <" + str(chain)):
         found = {one.object: one for one in run(settings, choose(CERTIFICATES, []))}
         assert {one.code for one in found.values()} == {"ok"}

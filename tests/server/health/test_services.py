@@ -11,12 +11,18 @@ import pytest
 
 from postmaster.dovecot import doveadm
 from postmaster.health.finding import Severity
+from postmaster.health.run import choose, run
+from postmaster.lab.layout import pick_ports
 from postmaster.settings import Settings
+from postmaster.setup.apply import write
+from postmaster.setup.options import SetupOptions
+from postmaster.setup.plan import make_plan
+from postmaster.setup.prove import greet
 from tests.tools.mail import Lab
 from tests.tools.proxy import in_front_of
 
 from .conftest import faulty
-from .faults import dovecot_stopped, dovecot_with, postfix_stopped, postfix_with
+from .faults import dovecot_stopped, dovecot_with, postfix_stopped, postfix_with, reload_dovecot
 
 SERVICES = ["services"]
 
@@ -138,8 +144,6 @@ def test_what_cannot_be_judged_is_unknown_until_it_is_asked(sick: Lab) -> None:
 
 @pytest.mark.full
 def test_an_outsider_that_is_asked_for_is_refused(sick: Lab) -> None:
-    from postmaster.health.run import choose, run
-
     with postfix_with(sick, "smtpd_authorized_xclient_hosts = 127.0.0.1"):
         found = {one.object: one for one in run(sick.settings, choose(SERVICES, []))}
         assert {one.severity for one in found.values()} == {Severity.ok}
@@ -193,3 +197,23 @@ def test_pop3_off(sick: Lab) -> None:
     off = "service pop3-login {\n  inet_listener pop3 {\n    port = 0\n  }\n}"
     with faulty(sick.settings, SERVICES, "service-down", "pop3", dovecot_with(sick, off)):
         pass
+
+
+@pytest.mark.full
+def test_manage_sieve(sick: Lab) -> None:
+    """Served where the settings have a port for it; as the others, never a login without TLS."""
+    port = pick_ports(("sieve",))["sieve"]
+    settings = with_port(sick.settings, "sieve", port)
+    write(make_plan(settings, SetupOptions()))
+    try:
+        reload_dovecot(sick)
+        greet(settings, "sieve", port)
+        found = {one.object: one for one in run(settings, choose(["services", "certificates"], []))}
+        assert {one.code for one in found.values()} == {"ok"}
+        others = ["services/*/sasl-without-tls"]
+        fault = dovecot_with(sick, plaintext(sick))
+        with faulty(settings, SERVICES, "sasl-without-tls", "sieve", fault, allowed=others):
+            pass
+    finally:
+        write(make_plan(sick.settings, SetupOptions()))
+        reload_dovecot(sick)
