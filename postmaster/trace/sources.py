@@ -17,6 +17,7 @@ fraction of what it takes to read it, and nothing has to be held for a part that
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import sys
@@ -26,7 +27,7 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from postmaster.errors import NotFoundError, ProcessError
+from postmaster.errors import NotFoundError, ProcessError, UsageError
 from postmaster.postfix.logfiles import log_files
 from postmaster.postfix.stamps import Clock
 from postmaster.process import stream
@@ -119,13 +120,14 @@ def _named(path: Path) -> Source:
     try:
         return _file(path)
     except OSError as error:
-        raise NotFoundError(f"{path} cannot be read: {error.strerror}", hint="run it as root") from None
+        hint = "run it as root" if isinstance(error, PermissionError) else "is the name right?"
+        raise NotFoundError(f"{path} cannot be read: {error.strerror}", hint=hint) from None
 
 
 def _file(path: Path) -> Source:
     with path.open("rb") as file:
         status, magic = os.fstat(file.fileno()), file.read(6)
-        program = next((program for start, program in _PROGRAMS.items() if magic.startswith(start)), "")
+        program = _packer(magic)
         size = status.st_size
         if program:
             size *= _PACKED
@@ -135,6 +137,11 @@ def _file(path: Path) -> Source:
             if status.st_size <= said <= status.st_size * _PACKED_MOST:
                 size = said
     return Source(path, status.st_mtime, size, program)
+
+
+def _packer(begin: bytes) -> str:
+    """The program that made a file that begins so; empty where none did."""
+    return next((program for start, program in _PROGRAMS.items() if begin.startswith(start)), "")
 
 
 _ROTATED = re.compile(r"(?:\.(\d{1,4})|-(\d{8}(?:-?\d{1,10})?))?(?:\.(?:gz|xz|zst|bz2))?", re.ASCII)
@@ -305,12 +312,13 @@ def _read_plain(source: Source, notes: Notes) -> Iterator[tuple[int, bytes]]:
 
 def _read(source: Source, period: Period, notes: Notes) -> Generator[bytes, None, None]:
     if source.path == STDIN:
-        yield from iter(lambda: sys.stdin.buffer.read(BLOCK), b"")
+        yield from standard_input()
         return
     if source.path is None:
-        argv = ["journalctl", "--quiet", "--no-pager", "--output=json", "SYSLOG_FACILITY=2"]
-        argv += [f"--since=@{period.since:.0f}"] if period.since is not None else []
-        argv += [f"--until=@{period.until + 1:.0f}"] if period.until is not None else []
+        argv = ["journalctl", "--quiet", "--no-pager", "--all", "--output=json", "SYSLOG_FACILITY=2"]
+        # Whole seconds on either side; the lines of the period are cut out of them.
+        argv += [f"--since=@{math.floor(period.since)}"] if period.since is not None else []
+        argv += [f"--until=@{math.ceil(period.until)}"] if period.until is not None else []
     else:
         argv = [source.program, "-dc", "--", str(source.path)]
     try:
@@ -318,6 +326,17 @@ def _read(source: Source, period: Period, notes: Notes) -> Generator[bytes, None
             yield from chunks
     except ProcessError as error:
         notes.problems.append(f"{source.name} could not be read to its end: {error.message}")
+
+
+def standard_input() -> Iterator[bytes]:
+    """What comes there, in blocks. Raises UsageError when it is compressed."""
+    block = sys.stdin.buffer.read(BLOCK)
+    if program := _packer(block):
+        hint = f"name the file with --log, or unpack it first: {program} -dc FILE | …"
+        raise UsageError("standard input is compressed", hint=hint)
+    while block:
+        yield block
+        block = sys.stdin.buffer.read(BLOCK)
 
 
 def split(log: Sequence[Source], parts: int) -> list[list[Source]]:

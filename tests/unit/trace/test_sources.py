@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import io
 import lzma
 import os
 import subprocess
@@ -14,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from postmaster.errors import NotFoundError
+from postmaster.errors import NotFoundError, UsageError
 from postmaster.postfix.stamps import Clock
 from postmaster.settings import LogSettings, PostfixSettings, Settings
 from postmaster.trace import sources
@@ -259,3 +260,22 @@ def test_what_two_parts_meet_is_noted_once(tmp_path: Path) -> None:
         notes.add(own.problems)
     assert len(notes.problems) == 1
     assert "could not be read to its end" in notes.problems[0]
+
+
+@pytest.mark.parametrize(
+    ("content", "program"), [(gzip.compress(b"x\n"), "gzip"), (lzma.compress(b"x\n"), "xz")]
+)
+def test_compressed_standard_input_is_refused(
+    monkeypatch: pytest.MonkeyPatch, content: bytes, program: str
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content)))
+    ((source,),) = find(Settings(), [Path("-")])
+    with pytest.raises(UsageError, match="is compressed") as caught:
+        list(blocks(source, Period(), Notes()))
+    assert f"{program} -dc" in (caught.value.hint or "")
+
+
+def test_a_log_that_is_not_there_asks_whether_the_name_is_right(tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError, match="No such file") as caught:
+        find(Settings(), [tmp_path / "none"])
+    assert caught.value.hint == "is the name right?"
