@@ -131,6 +131,13 @@ class HealthSettings:
     reflector_minutes: float = 60.0  # from one message to it to the next
     reflector_warning: float = 15.0  # minutes that its answer may take
     webmail_url: str = ""
+    report_to: str = ""  # empty: mail.postmaster
+    report_from: str = ""  # empty: the recipient
+    report_way: str = "sendmail"
+    report_secret: str = ""  # a file with the password
+    fallback: str = ""
+    fallback_to: str = ""  # empty: as report_to
+    fallback_secret: str = ""
     queue_growth_warning: int = 100  # messages more than at the run before
     queue_growth_critical: int = 1000
     queue_hold_warning: float = 72.0  # hours on hold
@@ -156,13 +163,6 @@ class HealthSettings:
     backup_path: str = ""  # a file or a folder with the backups in it; empty: none is looked for
     backup_age_warning: float = 26.0  # hours
     backup_age_critical: float = 74.0
-    report_to: str = ""  # empty: mail.postmaster
-    report_from: str = ""  # empty: the recipient
-    report_way: str = "sendmail"
-    report_secret: str = ""  # a file with the password
-    fallback: str = ""
-    fallback_to: str = ""  # empty: as report_to
-    fallback_secret: str = ""
 
 
 @dataclass(frozen=True, slots=True)

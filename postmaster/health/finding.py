@@ -99,7 +99,7 @@ class Context:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A function from a context to findings, its name, what it is for, and the codes it can find.
+    """A function from a context to findings, its name, what it is for, the codes it can find.
 
     What it yields before its deadline counts, also where it hangs later.
     """
@@ -108,6 +108,7 @@ class Check:
     meaning: str
     codes: Mapping[str, str]  # code -> what it means
     run: Callable[[Context], Iterable[Finding]]
+    settings: tuple[str, ...] = ()  # the keys of `health.*` that it is judged by
 
 
 def badness(severity: Severity) -> int:

@@ -280,7 +280,8 @@ def _is_ours(path: Path) -> bool:
 def _plain_rights() -> Iterator[None]:
     try:
         yield
-    except PermissionError as error:
-        raise RightsError(f"{error.filename} may not be written", hint="run it again with sudo") from None
     except OSError as error:
-        raise PostmasterError(f"{error.filename} cannot be written: {error.strerror}") from None
+        folder = Path(str(error.filename)).parent
+        if isinstance(error, PermissionError):
+            raise RightsError(f"{folder} may not be written", hint="run it again with sudo") from None
+        raise PostmasterError(f"{folder} cannot be written: {error.strerror}") from None

@@ -27,6 +27,7 @@ from postmaster.health.changes import Acknowledgement, Change, Event, Known, Pro
 from postmaster.health.finding import FAILED, NO_ANSWER, Finding, Last, Severity, badness
 from postmaster.health.report import Point, Series
 from postmaster.settings import StateSettings
+from postmaster.sqlite import prepare, transaction
 
 FILE = "health.db"
 LOCK = "health.lock"
@@ -569,15 +570,8 @@ class State:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        with _plain_errors(self._file):
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-                self._connection.execute("COMMIT")
-            except BaseException:
-                if self._connection.in_transaction:  # SQLite ends it by itself where the disk is full
-                    self._connection.execute("ROLLBACK")
-                raise
+        with _plain_errors(self._file), transaction(self._connection):
+            yield
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
@@ -614,17 +608,7 @@ def open_state(settings: StateSettings) -> Iterator[State]:
 
 
 def _prepare(connection: sqlite3.Connection, file: Path) -> None:
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
-    if version == 0:
-        connection.execute("BEGIN IMMEDIATE")
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
-        if version == 0:
-            for statement in _TABLES.split(";"):
-                if statement.strip():
-                    connection.execute(statement)
-            connection.execute(f"PRAGMA user_version = {VERSION}")
-            version = VERSION
-        connection.execute("COMMIT")
+    version = prepare(connection, _TABLES, VERSION)
     if version != VERSION:
         raise StateError(
             f"{file} is of version {version}, this program knows {VERSION}: it is left alone",

@@ -46,35 +46,37 @@ class Statistics:
 
 def of_day(settings: Settings, day: date, kept: Mapping[date, Figures]) -> Statistics:
     """A day and the same weekday before it."""
+    before = day - timedelta(weeks=1)
+    learnt: dict[date, Figures] = {}
+    figures = kept.get(day)
+    problems: tuple[str, ...] = ()
     try:
         logs = _logs(settings)
+        if figures is None:
+            figures, problems = _figures(logs, *bounds(day))
+            if figures is not None and not problems and _reaches(logs, bounds(day)[0]):
+                learnt[day] = figures
+        if before not in kept and _reaches(logs, bounds(before)[0]):
+            earlier, lost = _figures(logs, *bounds(before))
+            if earlier is not None and not lost:
+                learnt[before] = earlier
     except (NotFoundError, RightsError) as error:
-        return Statistics(*bounds(day), None, days=kept, problems=(error.message,))
-    learnt: dict[date, Figures] = {}
-    before = day - timedelta(weeks=1)
-    figures = kept.get(day)
-    if figures is None:
-        figures = _figures(logs, *bounds(day))
-        if not figures.problems and _reaches(logs, bounds(day)[0]):
-            learnt[day] = figures
-    if before not in kept:
-        earlier = _reached(logs, *bounds(before))
-        if earlier is not None and not earlier.problems:
-            learnt[before] = earlier
+        problems = () if figures is not None else (error.message,)
     known = {**kept, **learnt}
-    return Statistics(*bounds(day), figures, known.get(before), known, learnt, figures.problems)
+    return Statistics(*bounds(day), figures, known.get(before), known, learnt, problems)
 
 
 def of_period(settings: Settings, since: float, until: float, kept: Mapping[date, Figures]) -> Statistics:
     """A period and the one of the same length so many weeks before that they do not overlap."""
+    back = WEEK * max(1, ceil((until - since) / WEEK))
     try:
         logs = _logs(settings)
+        figures, problems = _figures(logs, since, until)
+        reached = _reaches(logs, since - back)
+        before = _figures(logs, since - back, until - back)[0] if reached else None
     except (NotFoundError, RightsError) as error:
         return Statistics(since, until, None, days=kept, problems=(error.message,))
-    back = WEEK * max(1, ceil((until - since) / WEEK))
-    figures = _figures(logs, since, until)
-    before = _reached(logs, since - back, until - back)
-    return Statistics(since, until, figures, before, kept, problems=figures.problems)
+    return Statistics(since, until, figures, before, kept, problems=problems)
 
 
 def bounds(day: date) -> tuple[float, float]:
@@ -107,15 +109,17 @@ def _logs(settings: Settings) -> list[list[Source]]:
     return find(settings)
 
 
-def _figures(logs: Sequence[Sequence[Source]], since: float, until: float) -> Figures:
+def _figures(
+    logs: Sequence[Sequence[Source]], since: float, until: float
+) -> tuple[Figures | None, tuple[str, ...]]:
+    """The figures of a period, None where the log begins after it; and what could not be read."""
     from postmaster.trace.figures import of_logs
     from postmaster.trace.sources import Period
 
-    return of_logs(logs, Period(since, until), TOP)
-
-
-def _reached(logs: Sequence[Sequence[Source]], since: float, until: float) -> Figures | None:
-    return _figures(logs, since, until) if _reaches(logs, since) else None
+    found = of_logs(logs, Period(since, until), TOP)
+    if not found.lines and not found.problems and not _reaches(logs, until):
+        return None, ("the log begins after that",)
+    return found, found.problems
 
 
 def _reaches(logs: Sequence[Sequence[Source]], since: float) -> bool:

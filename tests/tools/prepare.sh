@@ -11,10 +11,12 @@ dovecot-managesieved dovecot-sqlite"
 BUILD="gcc libc6-dev"
 # What counts and packed logs are compared with; qshape, of Postfix, is written in Perl.
 LOGS="perl pflogsumm zstd xz-utils"
-# An authority for the zones that health is asked about, and a resolver that validates.
-NAMES="nsd unbound"
+# What shows reports as people see them.
+BROWSER="chromium chromium-driver"
 # What health is run by: systemd-analyze verifies the units; no service of either is started.
 TIMERS="systemd cron"
+# An authority for the zones that health is asked about, and a resolver that validates.
+NAMES="nsd unbound"
 
 say() { printf '%s\n' "prepare: $*" >&2; }
 
@@ -74,7 +76,7 @@ packages() {
         return
     fi
     # shellcheck disable=SC2086
-    wanted=$(missing $SERVERS $BUILD $LOGS $NAMES $TIMERS)
+    wanted=$(missing $SERVERS $BUILD $LOGS $TIMERS $BROWSER $NAMES)
     [ -n "$wanted" ] || return 0
     if [ "$(id -u)" != 0 ]; then
         say "not root: these packages are left out, and what needs them: $wanted"

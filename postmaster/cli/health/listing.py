@@ -69,7 +69,5 @@ def _codes(check: Check) -> Iterator[tuple[str, str]]:
 
 
 def _limits(check: Check, settings: Settings) -> Iterator[tuple[str, Any]]:
-    from postmaster.health.limits import keys
-
-    for key in keys(check.name):
+    for key in check.settings:
         yield f"health.{key}", getattr(settings.health, key)

@@ -1,4 +1,4 @@
-"""The checks, one module for each: `MEANING`, `CODES` and `run(context)`, a generator of findings.
+"""The checks, a module for each: `MEANING`, `CODES`, `SETTINGS` and `run(context)`, a generator of findings.
 
 A module is loaded when its check is chosen.
 """
@@ -26,4 +26,4 @@ COMMON_CODES = {
 
 def load(name: str) -> Check:
     module = import_module(f"postmaster.health.checks.{name.replace('-', '_')}")
-    return Check(name, module.MEANING, module.CODES, module.run)
+    return Check(name, module.MEANING, module.CODES, module.run, module.SETTINGS)

@@ -32,6 +32,7 @@ CODES = {
     "certificate-file": "the file with the certificate or its key cannot be read, or has none",
     "ca-file-unreadable": "the file of trusted authorities cannot be read",
 }
+SETTINGS = ("certificate_warning", "certificate_critical", "certificate_names", "ca_file")
 SHARE = 0.8  # of the deadline, for one listener
 
 

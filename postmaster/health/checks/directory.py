@@ -43,6 +43,7 @@ CODES = {
     "log-unread": "the mail log cannot be read, or not all of it in time",
     "notices-unread": "nobody reads what Postfix tells its postmaster",
 }
+SETTINGS = ("sample", "quota_warning", "quota_users", "login_failures_warning", "login_failures_critical")
 NAMED = 20  # findings of one code
 LAST_HOUR = 3600  # seconds; refused passwords are counted no further back
 DAY = 86400

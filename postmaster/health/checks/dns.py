@@ -67,6 +67,9 @@ CODES = {
     "listed": "an address or a domain of ours is on a blocklist",
     "blocklist-unknown": "a blocklist could not be asked",
 }
+SETTINGS = (
+    *("dns", "resolver", "addresses", "dkim_selectors", "dkim_keys", "blocklists", "domain_blocklists"),
+)
 WORKERS = 24
 SPECIAL = ("test", "example", "invalid", "localhost", "local", "onion", "alt")  # RFC 6761, 6762, 7686, 9476
 SPECIAL_DOMAINS = ("example.com", "example.net", "example.org")

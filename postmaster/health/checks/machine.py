@@ -35,6 +35,11 @@ CODES = {
     "backup-old": "the newest backup is older than the settings allow",
     "backup-missing": "there is no backup where the settings say one is",
 }
+SETTINGS = (
+    *("disk_free_warning", "disk_free_critical", "memory_free_warning", "memory_free_critical"),
+    *("swap_used_warning", "load_warning", "load_critical", "clock"),
+    *("backup_path", "backup_age_warning", "backup_age_critical"),
+)
 MESSAGES_OF_ROOM = 1.5  # smtpd takes no message below so many times message_size_limit (smtpd_check.c)
 FILES_USED = 90.0  # percent
 BACKUPS = 10_000  # files that are looked at

@@ -33,6 +33,10 @@ CODES = {
     "action-unfinished": "an action on the queue was interrupted and may have left messages on hold",
     "queue-unread": "the queue's files may not be read, or not all of them",
 }
+SETTINGS = (
+    *("queue_warning", "queue_critical", "queue_age_warning", "queue_age_critical"),
+    *("queue_growth_warning", "queue_growth_critical", "queue_hold_warning", "queue_stale"),
+)
 REASON_CHARACTERS = 200
 
 

@@ -46,6 +46,10 @@ CODES = {
     "reflector-refused": "a message to the reflector is refused",
     "reflector-silent": "the reflector's answer does not come in time",
 }
+SETTINGS = (
+    *("round_trip", "round_trip_warning", "probe_address", "probe_password_file"),
+    *("reflector", "reflector_minutes", "reflector_warning"),
+)
 SHARE = 0.8  # of the deadline; the rest is for cleaning up
 HEADER = "X-Postmaster-Probe"
 PAUSE = 0.05  # seconds between two looks into the mailbox

@@ -41,9 +41,10 @@ CODES = {
     "sasl-missing": "a listener for logins offers no mechanism",
     "open-relay": "everybody can send mail anywhere through this server",
     "relay-unknown": "whether everybody can relay cannot be told from the restrictions",
-    "networks-wide": "mynetworks lets a whole provider's network relay",
+    "networks-wide": "a network as wide as a provider's may relay (mynetworks)",
 }
 SHARE = 0.8  # of the deadline, for one listener
+SETTINGS = ("answer_warning", "answer_critical")
 
 Problem = tuple[str, Severity, str, str | None]  # code, severity, words, remedy
 

@@ -40,6 +40,10 @@ CODES = {
     "webmail-insecure": "the webmail would take passwords without TLS",
     "webmail-not-tried": "the login cannot be tried",
 }
+SETTINGS = (
+    *("webmail_url", "answer_warning", "answer_critical", "certificate_warning", "certificate_critical"),
+    *("ca_file", "probe_address", "probe_password_file"),
+)
 PAGE_LIMIT = 2 << 20  # bytes
 FIELDS_LIMIT = 200
 SHARE = 0.8  # of the deadline

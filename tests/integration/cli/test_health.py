@@ -17,7 +17,6 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from postmaster.health.checks import COMMON_CODES, NAMES, load
 from postmaster.health.finding import OK, Check, Context, Finding, Measure, Severity
-from postmaster.health.limits import GENERAL, keys
 from postmaster.health.ranges import at_most
 from postmaster.health.report.rows import EVENT_KEYS
 from postmaster.health.state import alone
@@ -56,6 +55,8 @@ def found(monkeypatch: pytest.MonkeyPatch) -> Set:
     return set_to
 
 
+#: Settings of no check: how all are run, what is remembered, how reports leave.
+GENERAL = ("deadline", "flap", "history_days", "report_", "fallback")
 K, W, C, U = Severity.ok, Severity.warning, Severity.critical, Severity.unknown
 
 
@@ -293,6 +294,7 @@ def test_every_check_has_what_list_and_docs_need(name: str) -> None:
 
 
 def test_every_setting_is_of_a_check_or_of_all() -> None:
-    of_checks = {key for name in NAMES for key in keys(name)}
+    of_checks = {key for name in NAMES for key in load(name).settings}
+    assert of_checks <= {one.name for one in fields(HealthSettings)}
     for one in fields(HealthSettings):
         assert one.name.startswith(GENERAL) is (one.name not in of_checks), one.name

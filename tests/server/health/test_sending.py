@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import email
 import email.policy
+import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -289,3 +290,60 @@ def test_a_webhook_whose_certificate_nobody_trusts_gets_nothing(sick: Lab, hook:
     with pytest.raises(ServerError, match="its certificate is not trusted"):
         send(settings, message(CALM))
     assert not hook.posts
+
+
+def test_the_command_reaches_someone_while_postfix_is_stopped(
+    sick: Lab, postmaster: str, elsewhere: tuple[int, Sink], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the timer runs it: told once when it begins, once when it is over, each as one thread."""
+    port, sink = elsewhere
+    for key, value in (
+        ("REPORT_TO", postmaster),
+        ("FALLBACK", f"smtp://127.0.0.1:{port}"),
+        ("FALLBACK_TO", "amy@else.test"),
+        ("FLAP", "1"),
+    ):
+        monkeypatch.setenv(f"POSTMASTER_HEALTH_{key}", value)
+    run = ("health", "check", "services", "--changes", "-o", "mail", "--send")
+    sick.postmaster(*run)
+    sink.messages.clear()
+    with stopped(sick):
+        sick.postmaster(*run)
+        (told,) = (parsed(one.content) for one in sink.messages)
+        assert told["Subject"].startswith("mail.lab.test: critical: ")
+        assert told["X-Postmaster-Mail"] == "broken"
+        assert "services smtp" in text_of(told)
+        sick.postmaster(*run)
+        assert len(sink.messages) == 1  # nothing new
+    sick.postmaster(*run)
+    (over,) = sick.wait_for(postmaster, "mail.lab.test: over: ")
+    assert over["In-Reply-To"] in str(told["References"])
+    assert len(sink.messages) == 1  # mail flows again
+
+
+def test_a_digest_counts_what_the_servers_did(sick: Lab, postmaster: str) -> None:
+    """Counted by hand: two messages in, one refused, one password guessed."""
+    time.sleep(1.1)  # what came in the second before is others' mail
+    since = time.strftime("%Y-%m-%dT%H:%M:%S")
+    for number in (1, 2):
+        sick.send(postmaster, f"digest {number}")
+    sick.wait_for(postmaster, "digest", count=2)
+    assert sick.rcpt(f"nobody.{postmaster}")[0] == 550
+    assert not sick.may_login("submission", postmaster, "a guess")
+    ends = time.monotonic() + 10
+    while True:
+        told = sick.postmaster("health", "digest", "--since", since, "-o", "json")
+        made = json.loads(told.stdout)["statistics"]
+        counted = made["figures"]
+        if counted["refused"] or time.monotonic() > ends:
+            break
+    assert (counted["received"], counted["delivered"], counted["rejected"], counted["refused"]) == (
+        2,
+        2,
+        1,
+        1,
+    )
+    assert counted["senders"] == [{"name": "stranger@outside.test", "count": 2}]
+    assert counted["failed_logins"] == [{"name": postmaster, "count": 1}]
+    assert counted["delay_median"] is not None
+    assert made["before"] is None
