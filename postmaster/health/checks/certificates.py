@@ -7,7 +7,7 @@ is compared with the servers' files: where they differ, somebody renewed it and 
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,6 +35,7 @@ CODES = {
 }
 SETTINGS = ("certificate_warning", "certificate_critical", "certificate_names", "ca_file")
 SHARE = 0.8  # of the deadline, for one listener
+_KINDS = ("", "ec", "d")  # of keys that smtpd has one certificate each for
 
 
 def run(context: Context) -> Iterator[Finding]:
@@ -179,18 +180,25 @@ def _files(server: str, groups: Sequence[Sequence[Path]]) -> Generator[Finding, 
 
 
 def _postfix_files(context: Context) -> list[tuple[Path, ...]]:
-    """(key, certificate) files as smtpd has them; `smtpd_tls_chain_files` wins over all others."""
+    """(key, certificate) files of all smtpd services, main.cf's first."""
     from postmaster.postfix import postconf
 
-    kinds = ("", "ec", "d")
-    names = [f"smtpd_tls_{kind}{what}_file" for kind in kinds for what in ("cert", "key")]
+    names = [f"smtpd_tls_{kind}{what}_file" for kind in _KINDS for what in ("cert", "key")]
     directory = context.settings.postfix.config_directory
-    values = postconf.expanded(directory, [*names, "smtpd_tls_chain_files"])
+    main = postconf.expanded(directory, [*names, "smtpd_tls_chain_files"])
+    given = (main, *({**main, **own} for own in postconf.overrides(directory).values()))
+    return list(dict.fromkeys(group for values in given for group in _smtpd_files(values)))
+
+
+def _smtpd_files(values: Mapping[str, str]) -> list[tuple[Path, ...]]:
+    """Those of one service; `smtpd_tls_chain_files` wins over all others."""
+    from postmaster.postfix import postconf
+
     chain = postconf.split_list(values["smtpd_tls_chain_files"])
     if chain:
         return [tuple(map(Path, chain))]
     found = []
-    for kind in kinds:
+    for kind in _KINDS:
         certificate = values[f"smtpd_tls_{kind}cert_file"]
         if certificate and certificate != "none":
             found.append(_group(Path(certificate), Path(values[f"smtpd_tls_{kind}key_file"] or certificate)))

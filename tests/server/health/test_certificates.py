@@ -66,7 +66,9 @@ def settings(sick: Lab, authority: Authority, tmp_path_factory: pytest.TempPathF
         ("certificate-expired", Severity.critical, (NAME,), (-90, -1)),
         ("certificate-expires", Severity.warning, (NAME,), (-70, 20)),
         ("certificate-expires", Severity.critical, (NAME,), (-84, 6)),
-        ("certificate-not-yet-valid", Severity.critical, (NAME,), (1, 90)),
+        pytest.param(
+            *("certificate-not-yet-valid", Severity.critical, (NAME,), (1, 90)), marks=pytest.mark.full
+        ),
         ("certificate-name", Severity.critical, ("mail.elsewhere.test",), (-1, 90)),
     ],
 )
@@ -145,6 +147,13 @@ def test_chain_files_and_names_of_their_own(sick: Lab, settings: Settings, autho
         found = {one.object: one for one in run(settings, choose(CERTIFICATES, []))}
         assert {one.code for one in found.values()} == {"ok"}
         assert "other.test" in found["smtp"].message
+    with postfix_with(sick, submission=f"smtpd_tls_chain_files={chain}"):
+        found = {one.object: one for one in run(settings, choose(CERTIFICATES, []))}
+        assert {one.code for one in found.values()} == {"ok"}
+        assert ("other.test" in found["submission"].message, "other.test" in found["smtp"].message) == (
+            True,
+            False,
+        )
     with dovecot_with(sick, "ssl_cert = <" + str(chain) + "\nssl_key = <" + str(chain)):
         found = {one.object: one for one in run(settings, choose(CERTIFICATES, []))}
         assert {one.code for one in found.values()} == {"ok"}
