@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from postmaster.errors import PostmasterError, UsageError
 from postmaster.health.checks import NAMES, load
 from postmaster.health.finding import FAILED, NO_ANSWER, Check, Context, Finding, Last, Severity
+from postmaster.postfix import postconf
 from postmaster.settings import Settings
 
 
@@ -50,11 +51,14 @@ def run(
     threads = [
         threading.Thread(target=attempt, args=pair, daemon=True) for pair in zip(checks, results, strict=True)
     ]
-    for thread in threads:
-        thread.start()
+    # All together ask Postfix for its configuration once.
+    with postconf.one_reading():
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(max(0.0, ends - time.monotonic()))
     report: list[Finding] = []
     for check, found, thread in zip(checks, results, threads, strict=True):
-        thread.join(max(0.0, ends - time.monotonic()))
         hangs = thread.is_alive()
         report += list(found)  # a copy: it may go on finding
         if hangs:
