@@ -223,6 +223,14 @@ class Probe:
     mail_id: str
 
 
+_PROBE = re.compile(r"probe@probe-[0-9a-f]{12}\.invalid")
+
+
+def is_probe(address: str) -> bool:
+    """Whether an address is such a mailbox's."""
+    return _PROBE.fullmatch(address) is not None
+
+
 def new_probe() -> Probe:
     """A mailbox with a random password in a domain of its own, which is nowhere yet."""
     from postmaster.directory import passwords

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from postmaster.postfix.queue import Listing
 from postmaster.process import run
 from postmaster.queue import summary
 from postmaster.queue.message import Message
-from postmaster.queue.read import SMALL, aggregate, count_files, source_of
+from postmaster.queue.read import SMALL, count_files, gather, source_of
 from postmaster.queue.summary import Summary
 from postmaster.settings import Settings
 
@@ -118,13 +118,21 @@ def look(settings: Settings, *, now: int, stale: float) -> Survey:
     """The same in this process and its forks."""
     listing = Listing()
 
-    def fold(messages: Iterable[Message]) -> Survey:
-        part = Survey(now, int(stale), reasons=summary.start("reason", now))
+    def begin() -> Survey:
+        return Survey(now, int(stale), reasons=summary.start("reason", now))
+
+    def parts(messages: Iterable[Message]) -> Iterator[Survey]:
+        part = begin()
         for message in messages:
             part.take(message)
-        return part
+            if part.reasons.is_full:
+                yield part
+                part = begin()
+        yield part
 
-    whole = aggregate(settings, listing, fold, _merge, need=NEED)
+    whole = begin()
+    for part in gather(settings, listing, parts, need=NEED):
+        whole = _merge(whole, part)
     for instance in chosen(settings.postfix.config_directory):
         whole.instances.append(instance.name)
         if source_of(instance) == "spool":

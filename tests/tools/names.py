@@ -106,18 +106,30 @@ class Validator:
             f"server:\n  interface: {ADDRESS}\n  port: {self.port}\n  do-daemonize: no\n"
             f'  username: ""\n  chroot: ""\n  directory: "{folder}"\n  pidfile: "{folder}/unbound.pid"\n'
             f'  use-syslog: no\n  logfile: "{folder}/unbound.log"\n  do-not-query-localhost: no\n'
-            '  cache-max-ttl: 0\n  cache-max-negative-ttl: 0\n  module-config: "validator iterator"\n'
+            "  cache-max-ttl: 0\n  cache-max-negative-ttl: 0\n  val-bogus-ttl: 0\n"
+            '  module-config: "validator iterator"\n'
             # RFC 6761: it answers for these itself unless told otherwise.
             '  local-zone: "test." nodefault\n'
             + "".join(f'  local-zone: "{z}." nodefault\n' for z in zones if z.endswith(".arpa"))
             + f"{anchors}remote-control:\n  control-enable: no\n{stubs}"
         )
-        self._process = subprocess.Popen(["unbound", "-d", "-c", str(config)], stderr=subprocess.DEVNULL)
-        until(self._answers)
+        self._config = config
+        self._start()
 
     @property
     def resolver(self) -> str:
         return f"{ADDRESS}@{self.port}"
+
+    def restart(self) -> None:
+        """Forget everything, keys that were found wrong too, which it remembers for a minute."""
+        self.close()
+        self._start()
+
+    def _start(self) -> None:
+        self._process = subprocess.Popen(
+            ["unbound", "-d", "-c", str(self._config)], stderr=subprocess.DEVNULL
+        )
+        until(self._answers)
 
     def close(self) -> None:
         self._process.terminate()

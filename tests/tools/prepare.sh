@@ -95,7 +95,8 @@ packages() {
 
 # What `make test-full` needs besides: clean roots are made with the first, journals with the second, the
 # others are a webmail.
-FULL="debootstrap systemd-journal-remote roundcube-core roundcube-sqlite3 php-cli php-sqlite3 php-mbstring php-intl php-xml"
+FULL="debootstrap systemd-journal-remote
+roundcube-core roundcube-sqlite3 php-cli php-sqlite3 php-mbstring php-intl php-xml"
 
 packages_full() {
     # shellcheck disable=SC2086

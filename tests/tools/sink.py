@@ -45,7 +45,7 @@ class Sink:
 
 
 @contextmanager
-def listening(port: int = 0, address: str = "127.0.0.1") -> Iterator[Sink]:
+def listening(port: int = 0, address: str = "127.0.0.1", *, smtputf8: bool = False) -> Iterator[Sink]:
     """Listen at a port, any free one with 0."""
     sink = Sink()
 
@@ -56,9 +56,12 @@ def listening(port: int = 0, address: str = "127.0.0.1") -> Iterator[Sink]:
             sender, recipients, client = "", list[str](), ""
             self._say("220 sink")
             while line := self.rfile.readline(1024):
-                word, _, rest = line.decode("ascii", "replace").strip().partition(" ")
+                word, _, rest = line.decode("utf-8", "replace").strip().partition(" ")
                 match word.upper():
-                    case "EHLO" | "HELO":
+                    case "EHLO":
+                        client = rest
+                        self._say("250-sink\r\n250-8BITMIME\r\n250 SMTPUTF8" if smtputf8 else "250 sink")
+                    case "HELO":
                         client = rest
                         self._say("250 sink")
                     case "MAIL":

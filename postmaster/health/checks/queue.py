@@ -139,9 +139,7 @@ def _files(found: Survey, instance: str) -> Iterator[Finding]:
 
 def _reasons(found: Survey) -> Finding:
     """What most recipients wait for: no fault of its own, and what to look at first."""
-    from postmaster.queue.summary import largest
-
-    groups = [(key, group) for key, group in largest(found.reasons) if key is not None]
+    groups = [(key, group) for key, group in found.reasons.whole() if key is not None]
     if not groups:
         return Finding("queue", "reasons", OK, Severity.ok, "no delivery was put off")
     _, group = groups[0]

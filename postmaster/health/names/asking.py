@@ -115,33 +115,44 @@ class Asker:
         import dns.exception
         import dns.resolver
 
-        time_is_up = min(LONGEST, self._left(SHARE))
         careful, lax = self._resolvers
         try:
-            found = self._resolve(careful, name, kind, time_is_up)
+            return self._resolve(careful, name, kind)
         except dns.resolver.NoNameservers as error:
             said = _complaint(error)
-            try:
-                if said == "SERVFAIL" and self._resolve(lax, name, kind, min(LONGEST, self._left(SHARE))):
-                    return Answer(name, kind, Outcome.bogus)
-            except dns.exception.DNSException:
-                pass
-            return Answer(name, kind, Outcome.failed, detail=f"the name servers fail ({said})")
         except dns.exception.Timeout:
             return Answer(name, kind, Outcome.late)
         except dns.resolver.NXDOMAIN:
             return Answer(name, kind, Outcome.absent)
         except (dns.exception.DNSException, OSError, UnicodeError, ValueError) as error:
             detail = f"it cannot be asked for: {error or type(error).__name__}"
-            return Answer(name, kind, Outcome.failed, detail=detail.replace("\n", " "))
-        return found
+            return Answer(name, kind, Outcome.failed, detail=" ".join(detail.split()))
+        failed = Answer(name, kind, Outcome.failed, detail=f"the name servers fail ({said})")
+        if said != "SERVFAIL":
+            return failed
+        # Bogus is what is there without validation and fails with it, before and after that: a failure
+        # that comes and goes is none.
+        try:
+            self._resolve(lax, name, kind)
+        except dns.exception.DNSException:
+            return failed
+        try:
+            return self._resolve(careful, name, kind)
+        except dns.resolver.NoNameservers:
+            return Answer(name, kind, Outcome.bogus)
+        except dns.exception.DNSException:
+            return failed
 
-    def _resolve(self, resolver: Any, name: str, kind: str, seconds: float) -> Answer:
+    def _resolve(self, resolver: Any, name: str, kind: str) -> Answer:
         import dns.flags
         import dns.name
 
         found = resolver.resolve(
-            dns.name.from_text(name + "."), kind, raise_on_no_answer=False, lifetime=seconds, search=False
+            dns.name.from_text(name + "."),
+            kind,
+            raise_on_no_answer=False,
+            lifetime=min(LONGEST, self._left(SHARE)),
+            search=False,
         )
         canonical = str(found.canonical_name).lower().rstrip(".")
         return Answer(

@@ -95,7 +95,7 @@ def _try(
             way,
             told,
             Envelope(sender, to, settings.server.hostname),
-            config_directory=settings.postfix.config_directory,
+            settings=settings,
             secret=secret,
             timeout=timeout,
         )

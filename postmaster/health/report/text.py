@@ -17,7 +17,9 @@ _INDENT = "  "
 
 def text(report: Report) -> str:
     """The whole, in lines of at most `WIDTH` characters where no word is longer."""
-    return "\n".join(_lines(report)) + "\n"
+    lines = list(_lines(report))
+    pairs = zip(lines, ["x", *lines], strict=False)
+    return "\n".join(line for line, before in pairs if line or before) + "\n"  # no two empty ones
 
 
 def _lines(report: Report) -> Iterator[str]:

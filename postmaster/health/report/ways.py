@@ -4,8 +4,9 @@ A way is one text in the settings: `sendmail`, `smtp://[user@]host[:port]`, `smt
 Each has a time-out for everything together, a host that answers a byte a minute included, and raises
 ServerError with one line in which no secret stands.
 
-TLS: a certificate is always checked with `smtps`, with `https`, and wherever a password goes out; `smtp`
-without a user takes TLS where it is offered, unchecked, as mail servers do among themselves.
+TLS: a certificate is always checked with `smtps`, with `https`, and wherever a password goes out, against the
+system's authorities and `health.ca_file`; `smtp` without a user takes TLS where it is offered, unchecked, as
+mail servers do among themselves.
 """
 
 from __future__ import annotations
@@ -25,8 +26,10 @@ from typing import TYPE_CHECKING
 from postmaster import __version__
 from postmaster.address import parse_address
 from postmaster.errors import AddressError, PostmasterError, RightsError, ServerError, SettingsError
+from postmaster.health.certificate import trusting
 from postmaster.process import run
 from postmaster.render.escape import printable
+from postmaster.settings import Settings
 
 if TYPE_CHECKING:
     import smtplib
@@ -129,17 +132,25 @@ def deliver(
     message: EmailMessage,
     envelope: Envelope,
     *,
-    config_directory: Path,
+    settings: Settings,
     secret: str = "",
     timeout: float = 20.0,
 ) -> None:
     """Give the message to a way. Returns when it was taken; raises ServerError when it was not."""
     if way.kind == LOCAL:
-        _by_sendmail(message, envelope, config_directory, timeout)
-    elif way.kind == "https":
-        _within(timeout, way, lambda: _by_webhook(way, message, secret, timeout), secret)
-    else:
-        _within(timeout, way, lambda: _by_smtp(way, message, envelope, secret, timeout), secret)
+        _by_sendmail(message, envelope, settings.postfix.config_directory, timeout)
+        return
+
+    def work() -> None:
+        # What is wrong with health.ca_file the check of certificates says; who is not trusted is refused.
+        checked, _ = trusting(settings.health)
+        checked.check_hostname = True
+        if way.kind == "https":
+            _by_webhook(way, message, secret, timeout, checked)
+        else:
+            _by_smtp(way, message, envelope, secret, timeout, checked)
+
+    _within(timeout, way, work, secret)
 
 
 def _by_sendmail(message: EmailMessage, envelope: Envelope, config_directory: Path, timeout: float) -> None:
@@ -163,13 +174,19 @@ def _by_sendmail(message: EmailMessage, envelope: Envelope, config_directory: Pa
         raise ServerError(f"the local sendmail did not take it: {_said(error.message, '')}") from None
 
 
-def _by_smtp(way: Way, message: EmailMessage, envelope: Envelope, secret: str, timeout: float) -> None:
+def _by_smtp(
+    way: Way,
+    message: EmailMessage,
+    envelope: Envelope,
+    secret: str,
+    timeout: float,
+    checked: ssl.SSLContext,
+) -> None:
     import smtplib
     import socket
 
     from postmaster.setup.prove import tls_context
 
-    checked = _checking_context()
     name = envelope.host or socket.gethostname()  # not getfqdn: it asks a name server, which may not answer
     client: smtplib.SMTP
     if way.kind == "smtps":
@@ -209,7 +226,9 @@ def _log_in(client: smtplib.SMTP, user: str, secret: str) -> None:
         raise smtplib.SMTPNotSupportedError("it offers neither PLAIN nor LOGIN")
 
 
-def _by_webhook(way: Way, message: EmailMessage, secret: str, timeout: float) -> None:
+def _by_webhook(
+    way: Way, message: EmailMessage, secret: str, timeout: float, checked: ssl.SSLContext
+) -> None:
     """POST the message as JSON (RFC 8259). `text` is what chat services show."""
     import urllib.request
 
@@ -228,7 +247,7 @@ def _by_webhook(way: Way, message: EmailMessage, secret: str, timeout: float) ->
     opener = urllib.request.OpenerDirector()
     for handler in (
         urllib.request.ProxyHandler(),
-        urllib.request.HTTPSHandler(context=_checking_context()),
+        urllib.request.HTTPSHandler(context=checked),
     ):
         opener.add_handler(handler)
     with opener.open(request, timeout=timeout) as answer:
@@ -311,12 +330,6 @@ def _said(said: bytes | str, secret: str) -> str:
         text = text.replace(secret, "********")
     text = " ".join(text.split())
     return printable(text[:SAID_LIMIT]) + ("…" if len(text) > SAID_LIMIT else "")
-
-
-def _checking_context() -> ssl.SSLContext:
-    import ssl
-
-    return ssl.create_default_context()
 
 
 def addresses(text: str, name: str) -> tuple[str, ...]:

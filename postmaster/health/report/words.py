@@ -18,6 +18,8 @@ WORST_FIRST = (Severity.critical, Severity.warning, Severity.unknown, Severity.o
 #: Checks of what a message goes through; where one is critical or hangs, a mail may stay where it is.
 FLOW = frozenset({"services", "processes", "round-trip", "queue", "directory", "machine"})
 
+MANY = 100  # times as much, from which a percentage says nothing
+
 #: The command that shows all of it.
 ALL = "postmaster health check"
 
@@ -246,6 +248,8 @@ def compared(value: float, was: float | None) -> str:
         return ""
     if not was:
         return "was 0" if value else "±0 %"
+    if value > MANY * was:
+        return f"over {MANY} times"
     change = round(100 * (value - was) / was)
     return f"{change:+,} %" if change else "±0 %"
 

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -65,10 +65,17 @@ def look(own: Settings) -> list[Finding]:
     return list(dns.run(Context(own, time.monotonic() + 8)))
 
 
+@dataclass
+class Secured:
+    names: NameServer
+    settings: Settings
+    served: str
+    signer: Signer
+    validator: Validator
+
+
 @pytest.fixture(scope="module")
-def secured(
-    sick: Lab, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[NameServer, Settings, str]]:
+def secured(sick: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
     """A signed zone with the TLSA record of what the lab serves, and a resolver that validates it."""
     folder = tmp_path_factory.mktemp("secured")
     served = tlsa((sick.root / "tls" / "certificate.pem").read_bytes())
@@ -80,44 +87,49 @@ def secured(
         "plain.test": MAIL + "_25._tcp.mail TLSA 3 1 1 " + "00" * 32 + "\n",
     }
     names = NameServer(folder, zones)
-    names.signer = signer  # type: ignore[attr-defined]
     with silence() as mute:
         stubs = {**dict.fromkeys(zones, names.resolver), "late.test": mute}
         validator = Validator(folder, stubs, [signer.anchor("safe.test")])
-        yield names, settings(sick, folder, validator.resolver, "safe.test", "plain.test"), served
+        own = settings(sick, folder, validator.resolver, "safe.test", "plain.test")
+        yield Secured(names, own, served, signer, validator)
         validator.close()
     names.close()
 
 
-def test_the_certificate_that_is_served_is_that_of_tlsa(secured: Any) -> None:
-    (found,) = (one for one in look(secured[1]) if one.object == "safe.test")
+def test_the_certificate_that_is_served_is_that_of_tlsa(secured: Secured) -> None:
+    (found,) = (one for one in look(secured.settings) if one.object == "safe.test")
     assert found.code == "ok"
     assert "DANE mail.safe.test" in found.message
 
 
-def test_without_dnssec_tlsa_is_not_judged(secured: Any) -> None:
-    (found,) = (one for one in look(secured[1]) if one.object == "plain.test")
+def test_without_dnssec_tlsa_is_not_judged(secured: Secured) -> None:
+    (found,) = (one for one in look(secured.settings) if one.object == "plain.test")
     assert found.code == "ok"
     assert "does not vouch" in found.message
 
 
-def test_another_certificate_is_served_than_tlsa_has(secured: Any) -> None:
-    names, own, served = secured
-    other = names.signer.signed("safe.test", MAIL + served.replace("1 1 ", "1 1 00")[:-3] + "\n")
-    with faulty(own, ["dns"], "dane-mismatch", "safe.test", names.changed("safe.test", other)) as found:
+def test_another_certificate_is_served_than_tlsa_has(secured: Secured) -> None:
+    other = secured.served.replace("1 1 ", "1 1 00")[:-3] + "\n"
+    fault = secured.names.changed("safe.test", secured.signer.signed("safe.test", MAIL + other))
+    with faulty(secured.settings, ["dns"], "dane-mismatch", "safe.test", fault) as found:
         assert "mail.safe.test" in found.message
 
 
-def test_a_zone_is_signed_by_another_key(secured: Any) -> None:
-    names, own, served = secured
-    broken = Signer().signed("safe.test", MAIL + served)
-    with faulty(own, ["dns"], "dnssec-broken", "safe.test", names.changed("safe.test", broken)) as found:
+def test_a_zone_is_signed_by_another_key(secured: Secured) -> None:
+    @contextmanager
+    def broken() -> Iterator[None]:
+        with secured.names.changed("safe.test", Signer().signed("safe.test", MAIL + secured.served)):
+            secured.validator.restart()
+            yield
+        secured.validator.restart()
+
+    with faulty(secured.settings, ["dns"], "dnssec-broken", "safe.test", broken()) as found:
         assert "DNSSEC" in found.message
 
 
 @pytest.mark.full
-def test_one_domains_name_servers_say_nothing(secured: Any, tmp_path: Path) -> None:
-    _, own, _ = secured
+def test_one_domains_name_servers_say_nothing(secured: Secured) -> None:
+    own = secured.settings
 
     @contextmanager
     def hosted() -> Iterator[None]:

@@ -317,6 +317,7 @@ def test_quantities_as_people_read_them(value: float, unit: str, expected: str) 
         (0, 0, "±0 %"),
         (5, 0, "was 0"),
         (5, None, ""),
+        (9, 5e-324, "over 100 times"),
     ],
 )
 def test_changes_as_people_read_them(value: float, was: float | None, expected: str) -> None:

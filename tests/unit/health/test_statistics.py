@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 
+from postmaster.directory.lookups import new_probe
 from postmaster.health.statistics import as_json, bounds, from_json, of_day, of_period
 from postmaster.settings import LogSettings, Settings
 from postmaster.trace.figures import Figures
@@ -112,3 +113,20 @@ def test_kept_figures_come_back(figures: Figures) -> None:
 @pytest.mark.parametrize("text", ["", "{}", "[]", "null", '{"senders": 3}', '{"received": 1}', "\x00"])
 def test_damaged_figures_are_none(text: str) -> None:
     assert from_json(text) is None
+
+
+def test_the_mailboxes_of_the_round_trip_are_not_among_the_names(tmp_path: Path) -> None:
+    """There is another one every few minutes: each sent once, and is before others in the alphabet."""
+    probes = [new_probe().address for _ in range(30)]
+    text = days(*LONG)
+    noon = f"{YESTERDAY}T12:00:30+00:00 mail postfix/"
+    more = "".join(
+        f"{noon}pickup[1]: 4B7Z2K{number:04}Xz8gQ: uid=0 from=<{probe}>\n"
+        f"{noon}qmgr[1]: 4B7Z2K{number:04}Xz8gQ: from=<{probe}>, size=9, nrcpt=1 (queue active)\n"
+        for number, probe in enumerate(probes)
+    )
+    begun, today, last = text.partition(f"{TODAY:%Y-%m-%d}")
+    found = of_day(settings(tmp_path, begun + more + today + last), YESTERDAY, {}).figures
+    assert found is not None
+    assert found.received == 5 + 30
+    assert [(one.name, one.count) for one in found.senders] == [("amy@x.test", 5)]
