@@ -47,7 +47,7 @@ def check(snapshot: Snapshot, settings: Settings) -> Iterator[Finding]:
             yield Finding(
                 "user_without_mail_folder",
                 snapshot.shown(one),
-                f"{root / box.mail_id} is not there: the user never had mail, or it is gone",
+                f"{root}/{box.mail_id} is not there: the user never had mail, or it is gone",
                 "restore the folder from a backup if there was mail",
             )
 
