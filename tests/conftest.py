@@ -27,8 +27,8 @@ os.environ["MAIL_TEST_RUN"] = MARK
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        folder = Path(str(item.fspath)).parent.name
-        if folder in ("server", "full"):
+        folders = item.path.relative_to(Path(__file__).parent).parts
+        for folder in {"server", "full"}.intersection(folders[:1]):
             item.add_marker(getattr(pytest.mark, folder))
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from postmaster.cli.state import Output, print_record, print_rows, state_of
 from postmaster.render.output import Column, Format, write_line
+
+if TYPE_CHECKING:
+    from postmaster.health.finding import Finding
 
 app = typer.Typer(
     rich_markup_mode=None,
@@ -29,13 +32,13 @@ _COLUMNS = [
 
 
 def _names(incomplete: str) -> list[str]:
-    from postmaster.health.checks import CHECKS
+    from postmaster.health.checks import NAMES
 
-    return [check.name for check in CHECKS if check.name.startswith(incomplete)]
+    return [name for name in NAMES if name.startswith(incomplete)]
 
 
 @app.command(
-    epilog="Examples: postmaster health check; postmaster health check queue disk; "
+    epilog="Examples: postmaster health check; postmaster health check queue machine; "
     "postmaster health check -o json"
 )
 def check(
@@ -54,16 +57,7 @@ def check(
 
     findings = run(state_of(context).settings, choose(names or [], skip or []))
     status = worst(findings)
-    rows = [
-        {
-            "check": f.check,
-            "object": f.object,
-            "status": f.severity.name,
-            "message": f.message,
-            "remedy": f.remedy,
-        }
-        for f in findings
-    ]
+    rows = [_row(finding) for finding in findings]
     if output in (Format.json, Format.jsonl):
         print_record(output, {"status": status.name, "findings": rows})
     else:
@@ -77,7 +71,28 @@ def check(
 @app.command("list", epilog="Example: postmaster health list")
 def list_(output: Output = Format.table) -> None:
     """List the checks and what each looks at."""
-    from postmaster.health.checks import CHECKS
+    from postmaster.health.checks import NAMES, load
 
     columns = [Column("name", "CHECK"), Column("meaning", "WHAT IT LOOKS AT")]
-    print_rows(output, columns, ({"name": c.name, "meaning": c.meaning} for c in CHECKS))
+    print_rows(output, columns, ({"name": c.name, "meaning": c.meaning} for c in map(load, NAMES)))
+
+
+def _row(finding: Finding) -> dict[str, Any]:
+    return {
+        "check": finding.check,
+        "object": finding.object,
+        "code": finding.code,
+        "status": finding.severity.name,
+        "message": finding.message,
+        "remedy": finding.remedy,
+        "measures": [
+            {
+                "name": measure.name,
+                "value": measure.value,
+                "unit": measure.unit,
+                "warning": None if measure.warning is None else str(measure.warning),
+                "critical": None if measure.critical is None else str(measure.critical),
+            }
+            for measure in finding.measures
+        ],
+    }

@@ -7,47 +7,56 @@ import time
 from collections.abc import Sequence
 
 from postmaster.errors import PostmasterError, UsageError
-from postmaster.health.checks import CHECKS
-from postmaster.health.finding import Check, Finding, Severity
+from postmaster.health.checks import NAMES, load
+from postmaster.health.finding import FAILED, NO_ANSWER, Check, Context, Finding, Last, Severity
 from postmaster.settings import Settings
 
 
-def choose(names: Sequence[str], skip: Sequence[str], checks: Sequence[Check] = CHECKS) -> list[Check]:
+def choose(names: Sequence[str], skip: Sequence[str], known: Sequence[str] = NAMES) -> list[Check]:
     """The checks with these names (all without any) less the skipped. Raises UsageError."""
-    known = [check.name for check in checks]
     for name in (*names, *skip):
         if name not in known:
             raise UsageError(f"there is no check {name}", hint="there are: " + ", ".join(known))
-    chosen = [check for check in checks if (not names or check.name in names) and check.name not in skip]
+    chosen = [name for name in known if (not names or name in names) and name not in skip]
     if not chosen:
         raise UsageError("no check is left to run", hint="there are: " + ", ".join(known))
-    return chosen
+    return [load(name) for name in chosen]
 
 
-def run(settings: Settings, checks: Sequence[Check]) -> list[Finding]:
+def run(settings: Settings, checks: Sequence[Check], last: Last | None = None) -> list[Finding]:
     """Run them, each in a thread of its own; findings in the order of the checks."""
-    results: dict[str, list[Finding]] = {}
+    context = Context(settings, time.monotonic() + settings.health.deadline, last)
+    results: list[list[Finding]] = [[] for _ in checks]
 
-    def attempt(check: Check) -> None:
+    def attempt(check: Check, found: list[Finding]) -> None:
         try:
-            found = check.run(settings)
+            # One by one: what it found before its deadline counts.
+            found.extend(check.run(context))
         except PostmasterError as error:
-            found = [Finding(check.name, "check", Severity.unknown, error.message, error.hint)]
+            found.append(Finding(check.name, "check", FAILED, Severity.unknown, error.message, error.hint))
         except Exception as error:  # a check's own mistake must not hide what the others found
             message = f"the check failed: {type(error).__name__}: {error}"
-            found = [Finding(check.name, "check", Severity.unknown, message, "run it with --debug")]
-        results[check.name] = found
+            found.append(
+                Finding(check.name, "check", FAILED, Severity.unknown, message, "run it with --debug")
+            )
 
     # Daemon threads: one that never ends does not keep the process from ending.
-    threads = [threading.Thread(target=attempt, args=(check,), daemon=True) for check in checks]
-    ends = time.monotonic() + settings.health.deadline
+    threads = [
+        threading.Thread(target=attempt, args=pair, daemon=True) for pair in zip(checks, results, strict=True)
+    ]
     for thread in threads:
         thread.start()
-    for thread in threads:
-        thread.join(max(0.0, ends - time.monotonic()))
-    late = f"no answer within {settings.health.deadline:g} s"
-    return [
-        finding
-        for check in checks
-        for finding in results.get(check.name, [Finding(check.name, "check", Severity.unknown, late)])
-    ]
+    report: list[Finding] = []
+    for check, found, thread in zip(checks, results, threads, strict=True):
+        thread.join(max(0.0, context.ends - time.monotonic()))
+        hangs = thread.is_alive()
+        report += list(found)  # a copy: it may go on finding
+        if hangs:
+            late = f"no end within {settings.health.deadline:g} s"
+            report.append(
+                Finding(
+                    *(check.name, "check", NO_ANSWER, Severity.unknown, late),
+                    f"run it alone: postmaster health check {check.name}",
+                )
+            )
+    return report

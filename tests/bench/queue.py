@@ -1,7 +1,7 @@
 """The queue beside Postfix's own tools, on a synthetic spool of a hundred thousand messages.
 
 Postfix is not started. Before anything is timed, `postqueue -j`, `qshape`, both our sources and the
-generator must agree on what is in the spool. Another size: `python -m tests.bench.queue COUNT`.
+generator must agree on what is in the spool. Another size: `python -m tests.bench.queue COUNT RUNS`.
 Medians are compared, each from runs in turn, so that both meet the same caches and neighbours.
 """
 
@@ -147,4 +147,4 @@ def domains(settings: Settings) -> Counter[str]:
 if __name__ == "__main__":
     from tests.bench.__main__ import line, table
 
-    print(table([line(one) for one in figures(*map(int, sys.argv[1:2]))]))
+    print(table([line(one) for one in figures(*map(int, sys.argv[1:3]))]))

@@ -70,7 +70,7 @@ def test_of_init_and_publish(house: Cli) -> None:
 
 
 def test_of_health(house: Cli) -> None:
-    assert keys(house, "health", "check", "look-ups") == json_keys("health")
+    assert keys(house, "health", "check", "directory") == json_keys("health")
     documented = json_keys("health list")
     assert all(key_paths(row) == documented for row in house("health", "list", "-o", "json").json)
 
