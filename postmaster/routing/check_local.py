@@ -1,7 +1,7 @@
 """Checking local mail: alias files, what they include, and `~/.forward` files.
 
 Each fault has a code of LOCAL_CODES; nothing is changed. Who may do what with files is looked at as local(8)
-and its delivery agents would: `|command` and `/file` run with the rights of the file's owner, so whoever can
+would: `|command` and `/file` run with the rights of the file's owner, so whoever can
 write the file can run commands as that user.
 """
 
