@@ -175,13 +175,13 @@ class Explainer:
             for _, hop in way.tree.walk()
             if hop.problem is not None
         ]
-        if way.failure is not None and not any(p.code == hops.LIMIT for p in found):
+        if way.failure is not None and not found:
             found.append(Problem(hops.LIMIT, way.tree.address, way.failure))
         return found
 
 
 def explain(settings: Settings, address: Address, sender: Address | None = None) -> Explanation:
-    """Explain one address. Raises ProcessError where there is no Postfix.
+    """Explain one address. Raises ProcessError where there is no Postfix, RightsError for who may not read.
 
     The directory is opened as it is, without publishing first: what the servers see now is what counts.
     """

@@ -46,7 +46,7 @@ class _Place:
 
 
 def deliver(server: Server, address: str, hop: Hop, resubmit: Resubmit, before: tuple[str, ...] = ()) -> None:
-    """Fill in what local(8) does with an address (internal form) of a local domain. Never raises."""
+    """Fill in what local(8) does with an address (internal form) of a local domain. Raises RightsError."""
     try:
         _recipient(server, address, hop, resubmit, _Place("", before, "", False, -1, ""))
     except ServerError as error:
