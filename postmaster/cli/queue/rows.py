@@ -11,6 +11,7 @@ from json.encoder import encode_basestring as quoted
 from typing import TYPE_CHECKING, Any
 
 from postmaster.errors import UsageError
+from postmaster.render.escape import json_text
 from postmaster.render.output import Column, cell, duration, moment, size
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def json_line(message: Message) -> str:
         ]
     )
     m, done = message, message.recipients_done
-    return (
+    line = (
         f'{{"instance": {quoted(m.instance)}, "queue_name": "{m.queue_name}", '
         f'"queue_id": {quoted(m.queue_id)}, "arrival_time": {_json_time(m.arrival_time)}, '
         f'"message_size": {m.message_size}, "forced_expire": {_BOOLEANS[m.forced_expire]}, '
@@ -72,6 +73,7 @@ def json_line(message: Message) -> str:
         f'"sasl_username": {"null" if m.sasl_username is None else quoted(m.sasl_username)}, '
         f'"damage": {"null" if m.damage is None else quoted(m.damage)}}}'
     )
+    return line if line.isascii() and line.isprintable() else json_text(line)
 
 
 _BOOLEANS = {None: "null", True: "true", False: "false"}

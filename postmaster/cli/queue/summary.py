@@ -99,18 +99,13 @@ def summary(
 
 def _print_json(found: Summary, shown: Iterable[tuple[Key, Group]]) -> None:
     """One object, its groups a line each as they come: by sender there may be a hundred thousand."""
-    import json
-
-    from postmaster.render.output import plain
-
-    def dumped(value: dict[str, Any]) -> str:
-        return json.dumps(plain(value), ensure_ascii=False)
+    from postmaster.render.output import as_json
 
     write = sys.stdout.write
-    write(dumped({"by": found.by, "total": _counts(found.total())})[:-1] + ', "groups": [')
+    write(as_json({"by": found.by, "total": _counts(found.total())})[:-1] + ', "groups": [')
     separator = "\n  "
     for key, group in shown:
-        write(separator + dumped(_row(key, group, found)))
+        write(separator + as_json(_row(key, group, found)))
         separator = ",\n  "
     write("\n]}\n" if separator.startswith(",") else "]}\n")
 
