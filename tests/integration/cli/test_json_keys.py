@@ -26,7 +26,12 @@ def test_of_lists_and_of_one(house: Cli, noun: str) -> None:
     rows: list[dict[str, Any]] = house(noun, "list", "-o", "json").json
     assert rows
     assert all(key_paths(row) == documented for row in rows)
-    more = {"forward", "keep_copy"} if noun == "user" else set()
+    more = set()
+    if noun == "user":
+        use = {"last_login", "usage_bytes", "usage_messages"}
+        more = {"forward", "keep_copy"} | use
+        (row, *_) = house("user", "list", "--usage", "-o", "json").json
+        assert key_paths(row) == documented | use
     assert keys(house, noun, "show", WHERE.get(noun, "bob@example.org")) == documented | more
 
 
