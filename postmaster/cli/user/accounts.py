@@ -236,6 +236,8 @@ def password(
         hashed, generated = ask_secret(where, password_stdin, hash_stdin, generate)
         with directory.change() as change:
             user = users.set_password(change, where, hashed)
+    if user.locked_at is not None:
+        say(f"{user.address} stays locked: postmaster user unlock {user.address}")
     print_record(output, {"address": user.address.unicode, "scheme": user.scheme, **generated})
 
 
