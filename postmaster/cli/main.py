@@ -129,12 +129,12 @@ def _fail(
     arguments: list[str], code: str, message: str, hint: str | None, status: int, detail: str | None = None
 ) -> int:
     if _wants_json(arguments):
-        import json
+        from postmaster.render.output import as_json
 
         error: dict[str, Any] = {"code": code, "message": message, "hint": hint}
         if detail is not None:
             error["detail"] = detail
-        print(json.dumps({"error": error}, ensure_ascii=False), file=sys.stderr)
+        print(as_json({"error": error}), file=sys.stderr)
     else:
         from postmaster.render.escape import printable
 

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from postmaster.postfix.queue import Listing
 from postmaster.queue.message import Message
-from postmaster.queue.read import aggregate, messages, select
+from postmaster.queue.read import gather, messages, select
 from postmaster.settings import Settings, load_settings
 from tests.bench.measuring import POSTMASTER, Figure, LeftOut
 from tests.tools.machine import missing_for_servers
@@ -138,10 +138,10 @@ def digest(settings: Settings, source: str) -> tuple[int, int]:
 def domains(settings: Settings) -> Counter[str]:
     """How many recipients each domain has."""
 
-    def fold(found: Iterable[Message]) -> Counter[str]:
-        return Counter(one.address.rpartition("@")[2] for message in found for one in message.recipients)
+    def work(found: Iterable[Message]) -> Iterator[Counter[str]]:
+        yield Counter(one.address.rpartition("@")[2] for message in found for one in message.recipients)
 
-    return aggregate(settings, Listing(), fold, lambda a, b: a + b, need=frozenset(("recipients",)))
+    return sum(gather(settings, Listing(), work, need=frozenset(("recipients",))), Counter())
 
 
 if __name__ == "__main__":

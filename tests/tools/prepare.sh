@@ -87,10 +87,12 @@ packages() {
     install_quietly $wanted
 }
 
-# What `make test-full` needs besides: clean roots are made with it.
+# What `make test-full` needs besides: clean roots are made with the one, journals with the other.
 packages_full() {
-    if is_debian && [ "$(id -u)" = 0 ] && ! installed debootstrap; then
-        install_quietly debootstrap
+    if is_debian && [ "$(id -u)" = 0 ]; then
+        wanted=$(missing debootstrap systemd-journal-remote)
+        # shellcheck disable=SC2086
+        [ -z "$wanted" ] || install_quietly $wanted
     fi
 }
 

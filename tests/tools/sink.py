@@ -43,7 +43,7 @@ class Sink:
 
 
 @contextmanager
-def listening(port: int, address: str = "127.0.0.1") -> Iterator[Sink]:
+def listening(port: int, address: str = "127.0.0.1", *, smtputf8: bool = False) -> Iterator[Sink]:
     sink = Sink()
 
     class Session(socketserver.StreamRequestHandler):
@@ -53,9 +53,11 @@ def listening(port: int, address: str = "127.0.0.1") -> Iterator[Sink]:
             sender, recipients = "", list[str]()
             self._say("220 sink")
             while line := self.rfile.readline(1024):
-                word, _, rest = line.decode("ascii", "replace").strip().partition(" ")
+                word, _, rest = line.decode("utf-8", "replace").strip().partition(" ")
                 match word.upper():
-                    case "EHLO" | "HELO":
+                    case "EHLO":
+                        self._say("250-sink\r\n250-8BITMIME\r\n250 SMTPUTF8" if smtputf8 else "250 sink")
+                    case "HELO":
                         self._say("250 sink")
                     case "MAIL":
                         sender, recipients = _path(rest), []
