@@ -1,7 +1,7 @@
 """Checking local mail: alias files, what they include, and `~/.forward` files.
 
 Each fault has a code of LOCAL_CODES; nothing is changed. Who may do what with files is looked at as local(8)
-and its delivery agents would: `|command` and `/file` run with the rights of the file's owner, so whoever can
+would: `|command` and `/file` run with the rights of the file's owner, so whoever can
 write the file can run commands as that user.
 """
 
@@ -263,8 +263,6 @@ def _address(
     names: dict[str, tuple[AliasFile, Part]],
     account: Account | None,
 ) -> Iterator[Finding]:
-    if target.startswith("\\"):
-        target = target[1:]
     address = server.addressing.canonical(target)
     local, at, domain = address.rpartition("@")
     if not at or not local or not domain:
@@ -308,7 +306,7 @@ def _circles(server: Server, names: dict[str, tuple[AliasFile, Part]]) -> Iterat
     for name, (_, part) in names.items():
         found = []
         for target in part.targets:
-            if target.startswith(("|", "/", "~", "\\")) or target.lower().startswith(alias_file.INCLUDE):
+            if target.startswith(("|", "/", "~")) or target.lower().startswith(alias_file.INCLUDE):
                 continue
             local, _, domain = server.addressing.canonical(target).rpartition("@")
             if server.classes.of(domain) != "local":
