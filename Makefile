@@ -30,9 +30,10 @@ test-full: test
 bench: packages environment
 	@$(BIN)/python -m tests.bench $(ARGS)
 
-# docs/commands.md, from the commands themselves.
+# docs/commands.md from the commands, and the codes in docs/health.md from the checks themselves.
 docs: environment
 	$(BIN)/python -m tests.tools.command_pages
+	$(BIN)/python -m tests.tools.code_table
 
 format: environment
 	$(BIN)/ruff check --fix .

@@ -108,7 +108,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if debug:
             raise
         text = _one_line(error.message)
-        return _fail(given, error.code, text, error.hint, _status(given, error.exit_status), error.detail)
+        status = error.plugin_status if _is_health(given) else error.exit_status
+        return _fail(given, error.code, text, error.hint, status, error.detail)
     except BrokenPipeError:
         # The reader has seen enough (`| head`). Python would complain once more when it flushes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

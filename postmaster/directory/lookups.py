@@ -21,7 +21,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
+import shutil
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -39,6 +41,7 @@ VERSION = 3
 LOCK_TIMEOUT = 30.0  # seconds
 FILE_MODE = 0o640
 FOLDER_MODE = 0o711  # servers pass through; they need not list
+_match_mail_id = re.compile(r"probe-[0-9a-f]{16}").fullmatch
 PROBE_LIFETIME = 600.0  # seconds after which a probe that was left behind is taken away
 
 #: What stands for no end: the first second past what a date can say.
@@ -246,44 +249,71 @@ def published_entry(path: Path) -> tuple[int, str] | None:
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """An account that exists in the look-ups alone, for a proof on live servers."""
+    """An account that exists in the look-ups alone, for a proof on live servers.
+
+    `number` is that of its rows, `mail_id` the name of its mail folder.
+    """
 
     address: str
     password: str
     domain: str
+    number: int
+    mail_id: str
+
+
+_PROBE = re.compile(r"probe@probe-[0-9a-f]{12}\.invalid")
+
+
+def is_probe(address: str) -> bool:
+    """Whether an address is such a mailbox's."""
+    return _PROBE.fullmatch(address) is not None
+
+
+def new_probe() -> Probe:
+    """A mailbox with a random password in a domain of its own, which is nowhere yet."""
+    from postmaster.directory import passwords
+
+    name = f"probe-{secrets.token_hex(6)}.invalid"  # RFC 2606: never a real domain
+    number, mail_id = -time.time_ns() // 1000, f"probe-{secrets.token_hex(8)}"
+    return Probe(f"probe@{name}", passwords.generate_password(), name, number, mail_id)
 
 
 @contextmanager
-def probe_account(settings: Settings) -> Iterator[Probe]:
-    """A mailbox with a random password in a domain of its own, gone when the block ends.
+def probe_account(settings: Settings, probe: Probe | None = None) -> Iterator[Probe]:
+    """A probe that can log in, send and receive, gone when the block ends, with its mail.
 
     Its rows have negative ids, which say when they were made; publishing takes away what a crash
     left behind. Raises DirectoryError.
     """
     from postmaster.directory import passwords
 
-    name = f"probe-{secrets.token_hex(6)}.invalid"  # RFC 2606: never a real domain
-    probe = Probe(f"probe@{name}", passwords.generate_password(), name)
-    hashed = passwords.hash_password(probe.password)
-    row_id = -time.time_ns() // 1000
+    probe = probe or new_probe()
+    name, number, hashed = probe.domain, probe.number, passwords.hash_password(probe.password)
     try:
         with writing(DOVECOT, settings.lookups) as connection:
             connection.execute(
                 "INSERT INTO account VALUES (?, ?, ?, ?, 1, 1, 1, 1, 1, NULL, 1, ?)",
-                (row_id, probe.address, hashed, f"probe-{secrets.token_hex(8)}", EVER),
+                (number, probe.address, hashed, probe.mail_id, EVER),
             )
         with writing(POSTFIX, settings.lookups) as connection:
-            connection.execute("INSERT INTO domain VALUES (?, ?, NULL)", (row_id, name))
+            connection.execute("INSERT INTO domain VALUES (?, ?, NULL)", (number, name))
             connection.execute(
                 "INSERT INTO address VALUES (?, ?, 'probe', 'user', 0, 0, ?, ?, ?)",
-                (row_id, row_id, EVER, EVER, probe.address),
+                (number, number, EVER, EVER, probe.address),
             )
         yield probe
     finally:
-        for file in FILES:
-            with writing(file, settings.lookups) as connection:
-                for table in file.tables:
-                    connection.execute(f"DELETE FROM {table} WHERE id = ?", (row_id,))
+        remove_probe(settings, number, probe.mail_id)
+
+
+def remove_probe(settings: Settings, number: int, mail_id: str) -> None:
+    """Take away what is left of a probe: its rows, then its mail folder. Safe to repeat."""
+    for file in FILES:
+        with writing(file, settings.lookups) as connection:
+            for table in file.tables:
+                connection.execute(f"DELETE FROM {table} WHERE id = ? AND id < 0", (number,))
+    if _match_mail_id(mail_id):
+        shutil.rmtree(settings.mail.root / mail_id, ignore_errors=True)
 
 
 def remove_old_probes(connection: sqlite3.Connection, file: LookupFile) -> None:

@@ -16,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from postmaster.errors import ServerError
+from postmaster.files import read_regular
 from postmaster.postfix.postconf import split_list
 from postmaster.postfix.tokens import split
 from postmaster.routing import alias_database, alias_file
@@ -241,12 +242,10 @@ def _include(
         yield Finding("loop", where, f"{text} includes itself", f"take the line out of {text}")
         return
     try:
-        with path.open("rb") as file:
-            status = os.fstat(file.fileno())
-            data = file.read(INCLUDE_BYTES)
-    except (OSError, ValueError) as error:
-        why = error.strerror if isinstance(error, OSError) else "not a file name"
-        yield Finding("include", where, f"{text} cannot be read: {why}; mail is deferred", f"make {text}")
+        data, status = read_regular(path, INCLUDE_BYTES)
+    except OSError as error:
+        message = f"{text} cannot be read: {error.strerror}; mail is deferred"
+        yield Finding("include", where, message, f"make {text}")
         return
     if status.st_mode & 0o022:
         yield _writable(path, "others than its owner may write it")

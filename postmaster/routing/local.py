@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from postmaster.errors import ServerError
+from postmaster.files import read_regular
 from postmaster.postfix.postconf import split_list
 from postmaster.postfix.tokens import quote, split
 from postmaster.routing import hops
@@ -169,14 +170,12 @@ def _include(server: Server, name: str, hop: Hop, resubmit: Resubmit, place: _Pl
         hop.rule, hop.problem, hop.reason = hops.NOWHERE, hops.LOOP, f"{name} includes itself"
         return
     try:
-        with Path(name).open("rb") as file:
-            data = file.read(INCLUDE_BYTES + 1)
-    except (OSError, ValueError) as error:
+        data, _ = read_regular(Path(name), INCLUDE_BYTES)
+    except OSError as error:
         hop.rule, hop.problem = hops.NOWHERE, hops.DEAD_END
-        why = error.strerror if isinstance(error, OSError) else "not a file name"
-        hop.reason = f"{name} cannot be read: {why}; mail is deferred"
+        hop.reason = f"{name} cannot be read: {error.strerror}; mail is deferred"
         return
-    lines = data[:INCLUDE_BYTES].decode("utf-8", "surrogateescape").splitlines()
+    lines = data.decode("utf-8", "surrogateescape").split("\n")
     targets = [one for line in lines if not line.startswith("#") for one in split(line)]
     left = place.extension if server.addressing.propagates("include") else ""
     below = _Place("include", (*place.path, mark), place.name, place.has_owner, place.level + 1, left)

@@ -101,6 +101,8 @@ def make_plan(settings: Settings, options: SetupOptions) -> Plan:
         certificate=certificate,
         key=key,
         postmaster=postmaster_address(settings, options),
+        probe=settings.health.probe_address,
+        reflector=settings.health.reflector,
     )
     owned = postfix.owned_parameters(wish, known)
     merged = postfix.merged_parameters(wish, explicit, postconf.values(directory, ["proxy_read_maps"]))

@@ -14,9 +14,8 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +23,7 @@ from postmaster.postfix.queue import Listing
 from postmaster.queue.message import Message
 from postmaster.queue.read import gather, messages, select
 from postmaster.settings import Settings, load_settings
-from tests.bench.measuring import POSTMASTER, Figure, LeftOut
+from tests.bench.measuring import POSTMASTER, Figure, LeftOut, timed
 from tests.tools.machine import missing_for_servers
 from tests.tools.spool_generator import RARE_SENDER, Written, fill, make_home
 
@@ -89,17 +88,6 @@ def measure(home: Written, runs: int) -> Iterator[Figure]:
             limit=pair.limit,
             note=f"peak {memory:.0f} MiB",
         )
-
-
-def timed(command: Sequence[str]) -> tuple[float, float]:
-    """(milliseconds, MiB of its largest process)."""
-    begun = time.perf_counter()
-    child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    _, status, usage = os.wait4(child.pid, 0)
-    taken = 1000 * (time.perf_counter() - begun)
-    child.returncode = os.waitstatus_to_exitcode(status)
-    assert child.returncode == 0, f"{command} ended with {child.returncode}"
-    return taken, usage.ru_maxrss / 1024
 
 
 def check_agreement(home: Written) -> None:

@@ -294,11 +294,14 @@ def test_each_fault_of_an_alias_file_is_found(house: Lab) -> None:
     list_file = house.root / "forwards" / "list"
     list_file.write_text(f"|/bin/cat\n:include:{list_file}\nnobody-there\n")
     list_file.chmod(0o646)
+    hosted = f"f{next(_numbers)}.test"
+    with house.change() as make:
+        make.domain(hosted)
     lines = [
         "two, names: x",  # 1
         "twice: games",  # 2
         "twice: news",  # 3
-        "dead: nobody-here, nobody@lab.test",  # 4
+        f"dead: nobody-here, nobody@{hosted}",  # 4
         "one: two",  # 5
         "two: one",  # 6
         "program: |/no/such/program",  # 7

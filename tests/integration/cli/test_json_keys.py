@@ -75,7 +75,10 @@ def test_of_init_and_publish(house: Cli) -> None:
 
 
 def test_of_health(house: Cli) -> None:
-    assert keys(house, "health", "check", "directory") == json_keys("health")
+    told = house("health", "check", "directory", "-o", "json", expect=None).json
+    assert key_paths(told) == json_keys("health")
+    made = keys(house, "health", "probe-account", "probe@example.org")
+    assert made == json_keys("health probe-account")
     documented = json_keys("health list")
     assert all(key_paths(row) == documented for row in house("health", "list", "-o", "json").json)
 
