@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from postmaster.errors import PostmasterError, UsageError
 from postmaster.health.checks import NAMES, load
 from postmaster.health.finding import FAILED, NO_ANSWER, Check, Context, Finding, Last, Severity
-from postmaster.postfix import postconf
 from postmaster.settings import Settings
 
 
@@ -31,6 +30,8 @@ def run(
 
     `last`: the run before; or by name, where the checks were not all made in one.
     """
+    from postmaster.postfix import postconf
+
     ends = time.monotonic() + settings.health.deadline
     results: list[list[Finding]] = [[] for _ in checks]
 

@@ -25,7 +25,7 @@ from postmaster.process import run
 from postmaster.queue import summary
 from postmaster.queue.message import Message
 from postmaster.queue.read import SMALL, count_files, gather, source_of
-from postmaster.queue.summary import Summary
+from postmaster.queue.summary import Group, Summary
 from postmaster.settings import Settings
 
 DAY = 86400  # seconds
@@ -61,7 +61,10 @@ class Survey:
     damaged: dict[str, list[str]] = field(default_factory=dict)
     orphans: dict[str, list[str]] = field(default_factory=dict)
     counts: dict[tuple[str, str], int] = field(default_factory=dict)  # by instance and kind of file
-    reasons: Summary = field(default_factory=lambda: summary.start("reason", 0))
+    reasons: Summary = field(default_factory=lambda: summary.start("reason", 0))  # while it is made
+    top: Group | None = None  # what most recipients wait for
+    incidents: int = 0  # different reasons
+    put_off: int = 0  # recipients that wait for any of them
     unreadable: int = 0
     instances: list[str] = field(default_factory=list)
     by_postqueue: list[str] = field(default_factory=list)  # instances whose spool may not be read
@@ -118,21 +121,19 @@ def look(settings: Settings, *, now: int, stale: float) -> Survey:
     """The same in this process and its forks."""
     listing = Listing()
 
-    def begin() -> Survey:
-        return Survey(now, int(stale), reasons=summary.start("reason", now))
-
     def parts(messages: Iterable[Message]) -> Iterator[Survey]:
-        part = begin()
+        part = _start(now, stale)
         for message in messages:
             part.take(message)
             if part.reasons.is_full:
                 yield part
-                part = begin()
+                part = _start(now, stale)
         yield part
 
-    whole = begin()
+    whole = _start(now, stale)
     for part in gather(settings, listing, parts, need=NEED):
-        whole = _merge(whole, part)
+        _merge(whole, part)
+    _sum_up(whole)
     for instance in chosen(settings.postfix.config_directory):
         whole.instances.append(instance.name)
         if source_of(instance) == "spool":
@@ -141,6 +142,20 @@ def look(settings: Settings, *, now: int, stale: float) -> Survey:
             whole.by_postqueue.append(instance.name)
     whole.unreadable = listing.unreadable
     return whole
+
+
+def _start(now: int, stale: float) -> Survey:
+    return Survey(now, int(stale), reasons=summary.start("reason", now))
+
+
+def _sum_up(whole: Survey) -> None:
+    """Keep of the reasons what is told, which does not grow with them."""
+    for key, group in whole.reasons.whole():
+        if key is not None:
+            whole.top = whole.top or group
+            whole.incidents += 1
+            whole.put_off += group.recipients
+    whole.reasons = summary.start("reason", whole.now)
 
 
 def _merge(one: Survey, other: Survey) -> Survey:

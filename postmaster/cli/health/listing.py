@@ -33,13 +33,14 @@ def list_(
 ) -> None:
     """List the checks and what each looks at; one by its name with its codes and thresholds."""
     from postmaster.health.checks import NAMES, load
-    from postmaster.health.run import choose
 
     settings = state_of(context).settings
     if name is None:
         rows = [_row(load(each), settings) for each in NAMES]
         print_rows(output, _COLUMNS, rows)
         return
+    from postmaster.health.run import choose
+
     (check,) = choose([name], [])
     if output is not Format.table:
         print_record(output, _row(check, settings))

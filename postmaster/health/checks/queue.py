@@ -139,18 +139,16 @@ def _files(found: Survey, instance: str) -> Iterator[Finding]:
 
 def _reasons(found: Survey) -> Finding:
     """What most recipients wait for: no fault of its own, and what to look at first."""
-    groups = [(key, group) for key, group in found.reasons.whole() if key is not None]
-    if not groups:
+    group = found.top
+    if group is None:
         return Finding("queue", "reasons", OK, Severity.ok, "no delivery was put off")
-    _, group = groups[0]
-    everyone = sum(one.recipients for _, one in groups)
     message = (
-        f"{group.recipients} of {everyone} recipients wait for the same reason:"
+        f"{group.recipients} of {found.put_off} recipients wait for the same reason:"
         f" {(group.example or '')[:REASON_CHARACTERS]}"
     )
     measures = (
         Measure("recipients", group.recipients, "", minimum=0),
-        Measure("groups", len(groups), "", minimum=0),
+        Measure("groups", found.incidents, "", minimum=0),
     )
     return Finding("queue", "reasons", OK, Severity.ok, message, None, measures)
 
