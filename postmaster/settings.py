@@ -27,6 +27,7 @@ class DirectorySettings:
     """The truth."""
 
     url: str = "sqlite:////var/lib/postmaster/directory.db"
+    hash_days: int = 90  # how long a replaced password's hash is kept for an undo
 
     @property
     def file(self) -> Path | None:

@@ -10,6 +10,7 @@ from postmaster.address import parse_address, parse_alias_address, parse_domain
 from postmaster.cli.state import (
     DryRun,
     Output,
+    Reason,
     Yes,
     complete,
     confirm,
@@ -60,7 +61,13 @@ def row(grant: Grant) -> dict[str, Any]:
     epilog="Examples: postmaster sender grant amy@example.org sales@example.org; "
     "postmaster sender grant newsletter@example.org @example.org"
 )
-def grant(context: typer.Context, user: User, address: Other, output: Output = Format.table) -> None:
+def grant(
+    context: typer.Context,
+    user: User,
+    address: Other,
+    reason: Reason = None,
+    output: Output = Format.table,
+) -> None:
     """Let a user send as another address, or with @domain as every address of a domain.
 
     It holds at the next message, in alias domains too. The address need not exist.
@@ -68,7 +75,8 @@ def grant(context: typer.Context, user: User, address: Other, output: Output = F
     from postmaster.directory import grants
 
     who, what = parse_address(user), parse_alias_address(address)
-    with state_of(context).directory(f"sender grant {who} {what}") as directory, directory.change() as change:
+    command = f"sender grant {who} {what}"
+    with state_of(context).directory(command, reason=reason) as directory, directory.change() as change:
         granted = grants.grant(change, who, what)
     say(f"undo: postmaster sender revoke {granted.user} {granted.address} --yes")
     print_record(output, row(granted))
@@ -81,6 +89,7 @@ def revoke(
     address: Other,
     yes: Yes = False,
     dry_run: DryRun = False,
+    reason: Reason = None,
     output: Output = Format.table,
 ) -> None:
     """Take a grant away. It holds at the next message, in open sessions too."""
@@ -90,7 +99,10 @@ def revoke(
     if not dry_run:
         confirm(f"Let {who} no longer send as {what}?", yes=yes)
     command = f"sender revoke {who} {what}"
-    with state_of(context).directory(command) as directory, directory.change(keep=not dry_run) as change:
+    with (
+        state_of(context).directory(command, reason=reason) as directory,
+        directory.change(keep=not dry_run) as change,
+    ):
         gone = grants.revoke(change, who, what)
     if not dry_run:
         say(f"undo: postmaster sender grant {gone.user} {gone.address}")

@@ -14,11 +14,22 @@ import os
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Table, bindparam, create_engine, event, insert, select
+from sqlalchemy import (
+    Connection,
+    Engine,
+    Table,
+    bindparam,
+    create_engine,
+    event,
+    func,
+    insert,
+    select,
+    update,
+)
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
 
@@ -30,6 +41,7 @@ from postmaster.settings import Settings
 
 LOCK_TIMEOUT = 30.0  # seconds that a command waits for another one's transaction
 JOURNAL_BATCH = 1000  # rows held in memory
+FORGOTTEN_ROWS = 5000  # of the journal that lose their hashes with one change
 INIT_HINT = "run: postmaster init"
 
 
@@ -39,13 +51,16 @@ _INSERT = {name: insert(table) for name, table in JOURNALLED.items()}
 
 
 class Directory:
-    """An open truth. `command` and `actor` go into the journal entry of each change."""
+    """An open truth. `command`, `actor` and `reason` go into the journal entry of each change."""
 
-    def __init__(self, settings: Settings, engine: Engine, *, command: str, actor: str) -> None:
+    def __init__(
+        self, settings: Settings, engine: Engine, *, command: str, actor: str, reason: str | None = None
+    ) -> None:
         self.settings = settings
         self.engine = engine
         self._command = command
         self._actor = actor
+        self._reason = reason
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -63,9 +78,13 @@ class Directory:
         """
         writing = self.engine.execution_options(postmaster_begin="BEGIN IMMEDIATE")
         with _plain_errors(self.settings), writing.connect() as connection, connection.begin() as going:
-            change = Change(connection, actor=self._actor, command=self._command, reason=reason)
+            change = Change(
+                connection, actor=self._actor, command=self._command, reason=reason or self._reason
+            )
             yield change
             change.write_journal()
+            if not change.is_empty:
+                forget_hashes(connection, change.now - timedelta(days=self.settings.directory.hash_days))
             if not keep:
                 going.rollback()
         if keep and not change.is_empty:
@@ -92,6 +111,8 @@ class Change:
     def __init__(self, connection: Connection, *, actor: str, command: str, reason: str | None) -> None:
         self.connection = connection
         self.now = datetime.now(UTC).replace(tzinfo=None)
+        #: Entries that this change undoes, as JSON; to be set before the first row is written.
+        self.undoes: str | None = None
         self._entry = {"made_at": self.now, "actor": actor, "command": command, "reason": reason}
         self._entry_id: int | None = None
         self._position = 0
@@ -101,6 +122,11 @@ class Change:
     def is_empty(self) -> bool:
         return self._entry_id is None
 
+    @property
+    def number(self) -> int | None:
+        """The journal entry's, None while nothing is written."""
+        return self._entry_id
+
     def insert(self, table: Table, values: Mapping[str, Any]) -> int:
         """Add a row, every column but the id given, and give back its id."""
         assert values.keys() | {"id"} == set(table.c.keys())
@@ -109,9 +135,15 @@ class Change:
         self._record(table, int(key[0]), None, {**values, "id": int(key[0])})
         return int(key[0])
 
+    def restore(self, table: Table, row: Mapping[str, Any]) -> None:
+        """Put a row back that was there before, with the id it had."""
+        assert set(row) == set(table.c.keys())
+        self.connection.execute(_INSERT[table.name], dict(row))
+        self._record(table, row["id"], None, dict(row))
+
     def update(self, table: Table, row_id: int, values: Mapping[str, Any]) -> None:
         """Give columns of a row new values; nothing is journalled where nothing differs."""
-        before = self._row(table, row_id)
+        before = self.row(table, row_id)
         assert before is not None
         if all(before[name] == value for name, value in values.items()):
             return
@@ -119,12 +151,13 @@ class Change:
         self._record(table, row_id, before, {**before, **values})
 
     def delete(self, table: Table, row_id: int) -> None:
-        before = self._row(table, row_id)
+        before = self.row(table, row_id)
         assert before is not None
         self.connection.execute(table.delete().where(table.c.id == row_id))
         self._record(table, row_id, before, None)
 
-    def _row(self, table: Table, row_id: int) -> dict[str, Any] | None:
+    def row(self, table: Table, row_id: int) -> dict[str, Any] | None:
+        """A row as it is now; None where there is none."""
         row = self.connection.execute(_BY_ID[table.name], {"row_id": row_id}).mappings().one_or_none()
         return None if row is None else dict(row)
 
@@ -133,7 +166,8 @@ class Change:
     ) -> None:
         assert table.name in JOURNALLED
         if self._entry_id is None:
-            key = self.connection.execute(insert(journal).values(self._entry)).inserted_primary_key
+            values = {**self._entry, "undoes": self.undoes}
+            key = self.connection.execute(insert(journal).values(values)).inserted_primary_key
             assert key is not None
             self._entry_id = int(key[0])
         self._rows.append(
@@ -142,8 +176,8 @@ class Change:
                 "position": self._position,
                 "table_name": table.name,
                 "row_id": row_id,
-                "before": _as_json(before),
-                "after": _as_json(after),
+                "before": as_json(before),
+                "after": as_json(after),
                 "has_hash": table.name in HASHES,
             }
         )
@@ -160,7 +194,12 @@ class Change:
 
 @contextmanager
 def open_directory(
-    settings: Settings, *, command: str = "", actor: str | None = None, publish: bool = True
+    settings: Settings,
+    *,
+    command: str = "",
+    actor: str | None = None,
+    reason: str | None = None,
+    publish: bool = True,
 ) -> Iterator[Directory]:
     """Open the truth for one command. Raises DirectoryError with the command that mends it.
 
@@ -170,12 +209,51 @@ def open_directory(
     try:
         with _plain_errors(settings), engine.connect() as connection, connection.begin():
             check_revision(current_revision(connection))
-        directory = Directory(settings, engine, command=command, actor=actor or current_actor())
+        directory = Directory(
+            settings, engine, command=command, actor=actor or current_actor(), reason=reason
+        )
         if publish and publishing.is_behind(settings.lookups, directory.read):
             directory.publish()
         yield directory
     finally:
         engine.dispose()
+
+
+def forget_hashes(connection: Connection, before: datetime) -> int:
+    """Take the hashes out of the journal's entries made before a moment, at most FORGOTTEN_ROWS at a time.
+
+    What is not replaced is in its own table still. Gives back how many rows were changed.
+    """
+    import json
+
+    newest = select(func.max(journal.c.id)).where(journal.c.made_at < before).scalar_subquery()
+    rows = connection.execute(
+        select(journal_row)
+        .where(journal_row.c.has_hash, journal_row.c.entry_id <= newest)
+        .order_by(journal_row.c.entry_id)
+        .limit(FORGOTTEN_ROWS)
+    ).all()
+
+    def without(row: Any) -> dict[str, Any]:
+        column = HASHES[row.table_name]
+        before, after = (json.loads(state) if state else None for state in (row.before, row.after))
+        # That it was another one stays to be seen.
+        other = before is not None and after is not None and before[column] != after[column]
+        return {
+            "entry": row.entry_id,
+            "place": row.position,
+            "old": as_json(before and {**before, column: None}),
+            "new": as_json(after and {**after, column: False if other else None}),
+        }
+
+    if rows:
+        connection.execute(
+            update(journal_row)
+            .where(journal_row.c.entry_id == bindparam("entry"), journal_row.c.position == bindparam("place"))
+            .values(before=bindparam("old"), after=bindparam("new"), has_hash=False),
+            [without(row) for row in rows],
+        )
+    return len(rows)
 
 
 def zoned(moment: datetime | None) -> datetime | None:
@@ -277,7 +355,8 @@ def _plain_errors(settings: Settings) -> Iterator[None]:
         ) from error
 
 
-def _as_json(row: dict[str, Any] | None) -> str | None:
+def as_json(row: dict[str, Any] | None) -> str | None:
+    """A row as the journal has it."""
     if row is None:
         return None
     import json

@@ -29,6 +29,10 @@ APP_SQL_FILE = "postmaster-app-sql.conf.ext"  # 2.3 only
 AUTH_WORKERS = 8
 AUTH_WORKER_MEMORY = "512M"
 
+#: In each mail folder, what the last_login plugin writes: for each protocol and app password, when.
+LAST_LOGIN_FILE = ".last-login"
+LAST_LOGIN_KEY = "last-login"
+
 _BANNER = "# Written by postmaster; the next `postmaster setup apply` writes it again.\n"
 
 
@@ -106,8 +110,8 @@ def _app_sql_23(wish: Wish) -> str:
 
 def _app_query(user: str, service: str, digest: str) -> str:
     return (
-        "SELECT login AS user, NULL AS password, 'Y' AS nopassword FROM app_passdb"
-        f" WHERE sha256 = '{digest}' AND login = '{user}' AND service = '{service}'"
+        "SELECT login AS user, NULL AS password, 'Y' AS nopassword, name AS userdb_app_password"
+        f" FROM app_passdb WHERE sha256 = '{digest}' AND login = '{user}' AND service = '{service}'"
     )
 
 
@@ -206,12 +210,17 @@ recipient_delimiter = +
 lmtp_save_to_detail_mailbox = no
 quota_full_tempfail = no
 {postmaster}{hostname}protocol imap {{
-  mail_plugins = $mail_plugins imap_quota
+  mail_plugins = $mail_plugins imap_quota last_login
+}}
+protocol pop3 {{
+  mail_plugins = $mail_plugins last_login
 }}
 protocol lmtp {{
   mail_plugins = $mail_plugins sieve
 }}
 plugin {{
+  last_login_dict = file:%h/{LAST_LOGIN_FILE}
+  last_login_key = {LAST_LOGIN_KEY}/%s/%{{userdb:app_password}}
   quota = count:User quota
   quota_vsizes = yes
   quota_grace = 10%%
@@ -236,7 +245,7 @@ sqlite_path = {wish.database}
 sqlite_readonly = yes
 passdb app_passwords {{
   driver = sql
-  sql_query = {_app_query(login, "%{protocol}", "%{password | sha256 | hex}")}
+  sql_query = {_app_query(login, "%{protocol}", "%{password | sha256 | hexlify}")}
   result_failure = continue
   result_internalfail = return-fail
 }}
@@ -289,6 +298,12 @@ quota_full_tempfail = no
 protocol imap {{
   mail_plugins {{
     imap_quota = yes
+    last_login = yes
+  }}
+}}
+protocol pop3 {{
+  mail_plugins {{
+    last_login = yes
   }}
 }}
 protocol lmtp {{
@@ -296,6 +311,12 @@ protocol lmtp {{
     sieve = yes
   }}
 }}
+last_login {{
+  dict file {{
+    path = %{{home}}/{LAST_LOGIN_FILE}
+  }}
+}}
+last_login_key = {LAST_LOGIN_KEY}/%{{protocol}}/%{{userdb:app_password}}
 quota "User quota" {{
 }}
 sieve_redirect_envelope_from = recipient

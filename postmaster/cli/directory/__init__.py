@@ -9,6 +9,8 @@ from postmaster.cli.lazy import lazy_group
 _HERE = "postmaster.cli.directory"
 COMMANDS = {
     "check": (f"{_HERE}.check", "Look for faults in the whole directory."),
+    "backup": (f"{_HERE}.backup", "Copy the directory into one file, while others write."),
+    "restore": (f"{_HERE}.backup", "Put a copy of the directory in force."),
 }
 
 app = typer.Typer(
