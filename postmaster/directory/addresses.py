@@ -31,7 +31,13 @@ def claim(change: Change, where: Address, kind: str) -> int:
         )
     return change.insert(
         address,
-        {"domain_id": home_id, "local_part": where.local.text, "kind": kind, "created_at": change.now},
+        {
+            "domain_id": home_id,
+            "local_part": where.local.text,
+            "kind": kind,
+            "created_at": change.now,
+            "until": None,
+        },
     )
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC
 
 from sqlalchemy import Connection, select
 
 from postmaster.address import Address, Domain, LocalPart
 from postmaster.directory import addresses, graph
-from postmaster.directory.database import Change
+from postmaster.directory.database import Change, zoned
 from postmaster.directory.domains import require
 from postmaster.directory.records import Alias, Assigned, Removed
 from postmaster.directory.schema import address, domain, target
@@ -62,6 +63,7 @@ def list_all(connection: Connection, only: Domain | None = None) -> Iterator[Ali
             address.c.id,
             address.c.local_part,
             address.c.created_at,
+            address.c.until,
             domain.c.name,
             target.c.local_part.label("to_local"),
             target.c.domain.label("to_domain"),
@@ -77,12 +79,12 @@ def list_all(connection: Connection, only: Domain | None = None) -> Iterator[Ali
     for row in connection.execute(query):
         to = Address(Domain(row.to_domain), LocalPart(row.to_local))
         if current is not None and current.id == row.id:
-            current = Alias(current.id, current.address, (*current.targets, to), current.created_at)
+            current = replace(current, targets=(*current.targets, to))
             continue
         if current is not None:
             yield current
         where = Address(Domain(row.name), LocalPart(row.local_part))
-        current = Alias(row.id, where, (to,), row.created_at.replace(tzinfo=UTC))
+        current = Alias(row.id, where, (to,), row.created_at.replace(tzinfo=UTC), zoned(row.until))
     if current is not None:
         yield current
 
@@ -93,8 +95,10 @@ def show(connection: Connection, where: Address) -> Alias:
     node = graph.find(connection, here.home_id, here.home, where.local.text)
     if node is None or node.kind != "alias":
         raise addresses.not_found(node, where, "alias")
-    created_at = connection.execute(select(address.c.created_at).where(address.c.id == node.id)).scalar_one()
-    return Alias(node.id, node.address, graph.targets_of(connection, node.id), created_at.replace(tzinfo=UTC))
+    times = select(address.c.created_at, address.c.until).where(address.c.id == node.id)
+    created_at, until = connection.execute(times).one()
+    targets = graph.targets_of(connection, node.id)
+    return Alias(node.id, node.address, targets, created_at.replace(tzinfo=UTC), zoned(until))
 
 
 def remove(change: Change, where: Address) -> Removed[Alias]:

@@ -23,7 +23,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
 
 from postmaster.directory import publish as publishing
-from postmaster.directory.schema import JOURNALLED, REVISION, journal, journal_row
+from postmaster.directory.schema import HASHES, JOURNALLED, REVISION, journal, journal_row
 from postmaster.errors import DirectoryError, PartialError, PostmasterError
 from postmaster.process import current_actor
 from postmaster.settings import Settings
@@ -144,6 +144,7 @@ class Change:
                 "row_id": row_id,
                 "before": _as_json(before),
                 "after": _as_json(after),
+                "has_hash": table.name in HASHES,
             }
         )
         self._position += 1
@@ -175,6 +176,11 @@ def open_directory(
         yield directory
     finally:
         engine.dispose()
+
+
+def zoned(moment: datetime | None) -> datetime | None:
+    """A time of the truth, which is UTC, with its zone."""
+    return None if moment is None else moment.replace(tzinfo=UTC)
 
 
 def make_engine(settings: Settings, *, create: bool = False) -> Engine:

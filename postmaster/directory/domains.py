@@ -12,7 +12,7 @@ from postmaster.address import Domain
 from postmaster.directory import graph
 from postmaster.directory.database import Change
 from postmaster.directory.records import Added, DomainRecord
-from postmaster.directory.schema import address, domain, target
+from postmaster.directory.schema import address, domain, sender_grant, target
 from postmaster.errors import ExistsError, InUseError, NotFoundError, RuleError
 
 NAMED_OBSTACLES = 5  # how many obstacles an error names before it counts the rest
@@ -97,6 +97,9 @@ def remove(change: Change, name: Domain) -> DomainRecord:
                 + named([f"{row.local_part}@{Domain(row.name)}" for row in through]),
                 hint=f"point them at {record.alias_of} first",
             )
+    granted = connection.execute(select(sender_grant.c.id).where(sender_grant.c.domain_id == record.id))
+    for row_id in granted.scalars().all():
+        change.delete(sender_grant, row_id)
     change.delete(domain, record.id)
     return record
 

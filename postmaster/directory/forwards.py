@@ -8,7 +8,7 @@ from sqlalchemy import Connection, select
 
 from postmaster.address import Address, Domain
 from postmaster.directory import addresses, graph, users
-from postmaster.directory.database import Change
+from postmaster.directory.database import Change, zoned
 from postmaster.directory.records import Assigned, Forward
 from postmaster.directory.schema import account, target
 from postmaster.errors import NotFoundError, UsageError
@@ -65,7 +65,7 @@ def remove(change: Change, where: Address) -> Forward:
     rows = change.connection.execute(select(target.c.id).where(target.c.source_id == forward.id))
     for row_id in rows.scalars().all():
         change.delete(target, row_id)
-    change.update(account, forward.id, {"keep_copy": True})
+    change.update(account, forward.id, {"keep_copy": True, "forward_until": None})
     return forward
 
 
@@ -73,5 +73,6 @@ def _find(connection: Connection, user_id: int, where: Address) -> Forward | Non
     targets = graph.targets_of(connection, user_id)
     if not targets:
         return None
-    keep = connection.execute(select(account.c.keep_copy).where(account.c.id == user_id)).scalar_one()
-    return Forward(user_id, where, targets, keep)
+    query = select(account.c.keep_copy, account.c.forward_until).where(account.c.id == user_id)
+    keep_copy, until = connection.execute(query).one()
+    return Forward(user_id, where, targets, keep_copy, zoned(until))

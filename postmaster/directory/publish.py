@@ -24,14 +24,27 @@ from sqlalchemy import func, select
 from postmaster.address import Address, Domain, LocalPart
 from postmaster.directory import dead_ends, lookups
 from postmaster.directory.batches import batches
-from postmaster.directory.dead_ends import DeadEnds
+from postmaster.directory.dead_ends import DeadEnds, seconds
 from postmaster.directory.lookups import DOVECOT, FILES, LookupFile
-from postmaster.directory.schema import account, address, domain, journal, journal_row, target
+from postmaster.directory.schema import (
+    account,
+    address,
+    app_password,
+    domain,
+    journal,
+    journal_row,
+    removed_mailbox,
+    sender_grant,
+    target,
+)
 from postmaster.errors import DirectoryError
 from postmaster.settings import LookupsSettings
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
+
+#: Table -> its column with the address that is published with it.
+_OWNER = {target.name: "source_id", app_password.name: "account_id", sender_grant.name: "account_id"}
 
 Reader = Callable[[], "AbstractContextManager[Connection]"]
 
@@ -122,9 +135,10 @@ def _changed(reading: Connection, since: int) -> _Changed:
         if row.table_name == domain.name:
             domains.add(row.row_id)
             names.update(json.loads(state)["name"] for state in (row.before, row.after) if state)
-        elif row.table_name == target.name:
-            addresses.update(json.loads(state)["source_id"] for state in (row.before, row.after) if state)
-        else:  # an account has its address's id
+        elif row.table_name in _OWNER:
+            owner = _OWNER[row.table_name]
+            addresses.update(json.loads(state)[owner] for state in (row.before, row.after) if state)
+        elif row.table_name != removed_mailbox.name:  # an account has its address's id
             addresses.add(row.row_id)
     return _Changed(frozenset(domains), frozenset(names), frozenset(addresses))
 
@@ -170,9 +184,11 @@ def _write_domains(connection: sqlite3.Connection, reading: Connection, ids: lis
 def _delete_addresses(connection: sqlite3.Connection, file: LookupFile, ids: list[int]) -> None:
     if file is DOVECOT:
         _delete(connection, "account", "id", ids)
+        _delete(connection, "app_password", "account_id", ids)
     else:
         _delete(connection, "address", "id", ids)
         _delete(connection, "target", "source_id", ids)
+        _delete(connection, "sender_grant", "account_id", ids)
 
 
 def _write_addresses(
@@ -185,43 +201,57 @@ def _write_addresses(
         .where(address.c.id.in_(ids))
     ).all()
     if file is DOVECOT:
-        connection.executemany(
-            "INSERT INTO account VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            [
-                (
-                    *(row.id, f"{row.local_part}@{row.domain_name}", row.password, row.mail_id),
-                    *(row.login, row.imap, row.pop3, row.send, row.receive, row.quota),
-                )
-                for row in rows
-                if row.kind == "user"
-            ],
-        )
+        _write_accounts(connection, reading, [row for row in rows if row.kind == "user"])
         return
     targets = reading.execute(select(target).where(target.c.source_id.in_(ids))).all()
-    forwarding = {row.source_id for row in targets}
     connection.executemany(
-        "INSERT INTO address VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        [_address_row(row, forwarding, ends) for row in rows],
+        "INSERT INTO address VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", [_address_row(row, ends) for row in rows]
     )
+    rows_of_targets = []
+    for row in targets:
+        span = ends.open_target(row.source_id, Address(Domain(row.domain), LocalPart(row.local_part)))
+        rows_of_targets.append(
+            (row.id, row.source_id, row.position, row.local_part, row.domain, span.start, span.end)
+        )
+    connection.executemany("INSERT INTO target VALUES (?, ?, ?, ?, ?, ?, ?)", rows_of_targets)
+    granted = reading.execute(
+        select(
+            sender_grant.c.id, sender_grant.c.account_id, sender_grant.c.domain_id, sender_grant.c.local_part
+        ).where(sender_grant.c.account_id.in_(ids))
+    )
+    connection.executemany("INSERT INTO sender_grant VALUES (?, ?, ?, ?)", [tuple(row) for row in granted])
+
+
+def _write_accounts(connection: sqlite3.Connection, reading: Connection, rows: list[Any]) -> None:
     connection.executemany(
-        "INSERT INTO target VALUES (?, ?, ?, ?, ?, ?)",
+        "INSERT INTO account VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         [
             (
-                *(row.id, row.source_id, row.position, row.local_part, row.domain),
-                ends.is_open_target(Address(Domain(row.domain), LocalPart(row.local_part))),
+                *(row.id, f"{row.local_part}@{row.domain_name}", row.password, row.mail_id),
+                *(row.login and row.locked_at is None, row.imap, row.pop3, row.send, row.receive),
+                *(row.quota, row.locked_at is None, seconds(row.until)),
             )
-            for row in targets
+            for row in rows
         ],
+    )
+    one = app_password.c
+    passwords = reading.execute(
+        select(one.id, one.account_id, one.name, one.sha256, one.imap, one.pop3, one.send).where(
+            one.account_id.in_([row.id for row in rows])
+        )
+    )
+    connection.executemany(
+        "INSERT INTO app_password VALUES (?, ?, ?, ?, ?, ?, ?)", [tuple(row) for row in passwords]
     )
 
 
-def _address_row(row: Any, forwarding: set[int], ends: DeadEnds) -> tuple[Any, ...]:
-    common = (row.id, row.domain_id, row.local_part, row.kind)
+def _address_row(row: Any, ends: DeadEnds) -> tuple[Any, ...]:
+    span, keeps = ends.open(row.id), ends.keeps(row.id)
+    common = (row.id, row.domain_id, row.local_part, row.kind, keeps.start, span.start, span.end)
     if row.kind == "alias":
-        return (*common, False, ends.is_open(row.id), False, None)
-    keeps = row.keep_copy or row.id not in forwarding
-    is_open = row.receive and (keeps or ends.is_open(row.id))
-    return (*common, keeps, is_open, row.login and row.send, f"{row.local_part}@{row.domain_name}")
+        return (*common, 0, None)
+    sends = row.login and row.send and row.locked_at is None
+    return (*common, seconds(row.until) if sends else 0, f"{row.local_part}@{row.domain_name}")
 
 
 def _delete(connection: sqlite3.Connection, table: str, column: str, ids: list[int]) -> None:

@@ -39,6 +39,27 @@ class User:
     receive: bool
     quota: int | None
     created_at: datetime
+    until: datetime | None  # when the address ends; None: never
+    locked_at: datetime | None
+
+    def may_send(self, moment: datetime) -> bool:
+        """Whether submission takes mail from the login at a moment."""
+        return (
+            self.login
+            and self.send
+            and self.locked_at is None
+            and (self.until is None or moment < self.until)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """A user may send as another address of ours; an empty local part is every address of the domain."""
+
+    id: int
+    user: Address
+    address: Address
+    created_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +70,7 @@ class Alias:
     address: Address
     targets: tuple[Address, ...]
     created_at: datetime
+    until: datetime | None  # when the address ends; None: never
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +81,7 @@ class Forward:
     address: Address
     targets: tuple[Address, ...]
     keep_copy: bool
+    until: datetime | None  # when the mailbox gets everything again; None: never
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,11 +15,11 @@ from sqlalchemy import Connection, Row, Select, bindparam, select
 from postmaster.address import Address, Domain, LocalPart
 from postmaster.directory import addresses, dead_ends, graph
 from postmaster.directory.batches import batches
-from postmaster.directory.database import Change
+from postmaster.directory.database import Change, zoned
 from postmaster.directory.dead_ends import DeadEnds
 from postmaster.directory.domains import named, require
 from postmaster.directory.records import Removed, Updated, User
-from postmaster.directory.schema import account, address, domain
+from postmaster.directory.schema import account, address, app_password, domain, sender_grant
 from postmaster.errors import UsageError
 from postmaster.settings import MailSettings
 
@@ -58,6 +58,8 @@ def add(
             **dict.fromkeys(SWITCHES, True),
             "keep_copy": True,
             "quota": quota,
+            "locked_at": None,
+            "forward_until": None,
         },
     )
     return show(change.connection, where)
@@ -122,6 +124,10 @@ def remove(change: Change, where: Address) -> Removed[User]:
     user = show(change.connection, where)
     node = graph.Node(user.id, "user", user.address)
     dropped = addresses.release(change, node)
+    for table in (app_password, sender_grant):
+        rows = change.connection.execute(select(table.c.id).where(table.c.account_id == user.id))
+        for row_id in rows.scalars().all():
+            change.delete(table, row_id)
     change.delete(account, user.id)
     change.delete(address, user.id)
     return Removed(user, dropped)
@@ -162,7 +168,10 @@ def _check_quota(quota: int | None) -> None:
 
 def _select() -> Select[Any]:
     return (
-        select(address.c.local_part, address.c.created_at, domain.c.name.label("domain"), account)
+        select(
+            *(address.c.local_part, address.c.created_at, address.c.until),
+            *(domain.c.name.label("domain"), account),
+        )
         .join_from(account, address, account.c.id == address.c.id)
         .join(domain, address.c.domain_id == domain.c.id)
     )
@@ -199,4 +208,6 @@ def _record(row: Row[Any]) -> User:
         receive=row.receive,
         quota=row.quota,
         created_at=row.created_at.replace(tzinfo=UTC),
+        until=zoned(row.until),
+        locked_at=zoned(row.locked_at),
     )

@@ -2,7 +2,8 @@
 
 Two files are included by the server's own dovecot.conf, so nothing of the administrator's is taken
 out. `postmaster-auth.conf` comes first: our passdb and userdb are asked before any other, and a login
-they do not know ends there (`result_failure=return-fail`), unless system accounts may log in.
+they do not know ends there (`result_failure=return-fail`), unless system accounts may log in. App passwords
+have a passdb of their own, which is asked first: it is a look-up by the password's digest and costs no hash.
 `postmaster.conf` comes last, as the last value of a setting counts.
 
 The servers' queries read views of `dovecot.db` as user dovecot; its auth workers run as that user, since
@@ -22,6 +23,7 @@ from postmaster.settings import ServerSettings
 AUTH_FILE = "postmaster-auth.conf"
 MAIN_FILE = "postmaster.conf"
 SQL_FILE = "postmaster-sql.conf.ext"  # 2.3 only
+APP_SQL_FILE = "postmaster-app-sql.conf.ext"  # 2.3 only
 
 #: Each worker may hold one argon2id computation: 19 MiB for ours, up to 256 MiB for imported hashes.
 AUTH_WORKERS = 8
@@ -59,6 +61,7 @@ def files(wish: Wish) -> dict[Path, str]:
     if wish.version == (2, 3):
         return {
             folder / SQL_FILE: _sql_23(wish),
+            folder / APP_SQL_FILE: _app_sql_23(wish),
             folder / AUTH_FILE: _auth_23(wish),
             folder / MAIN_FILE: _main_23(wish),
         }
@@ -96,10 +99,23 @@ iterate_query = SELECT login AS user FROM user_list WHERE login > ''
     )
 
 
+def _app_sql_23(wish: Wish) -> str:
+    query = _app_query("%u", "%s", "%{sha256:password}")
+    return f"{_BANNER}driver = sqlite\nconnect = {wish.database}\npassword_query = {query}\n"
+
+
+def _app_query(user: str, service: str, digest: str) -> str:
+    return (
+        "SELECT login AS user, NULL AS password, 'Y' AS nopassword FROM app_passdb"
+        f" WHERE sha256 = '{digest}' AND login = '{user}' AND service = '{service}'"
+    )
+
+
 def _user_query(wish: Wish, user: str, service: str, quota: str) -> str:
     root = str(wish.mail_root).replace("'", "''").replace("%", "%%")
     return (
-        f"SELECT '{root}/' || mail_id AS home, '{wish.mail_user}' AS uid, '{wish.mail_group}' AS gid, {quota}"
+        f"SELECT '{root}/' || mail_id AS home, '{wish.mail_user}' AS uid, '{wish.mail_group}' AS gid"
+        f", {quota}, CASE redirects WHEN 0 THEN 0 END AS sieve_max_redirects"
         f" FROM userdb WHERE login = '{user}' AND (receive = 1 OR '{service}' <> 'lmtp')"
     )
 
@@ -109,6 +125,12 @@ def _auth_23(wish: Wish) -> str:
     return (
         _BANNER
         + f"""\
+passdb {{
+  driver = sql
+  args = {wish.config.parent / APP_SQL_FILE}
+  result_failure = continue
+  result_internalfail = return-fail
+}}
 passdb {{
   driver = sql
   args = {sql}
@@ -212,6 +234,12 @@ def _auth_24(wish: Wish) -> str:
 sql_driver = sqlite
 sqlite_path = {wish.database}
 sqlite_readonly = yes
+passdb app_passwords {{
+  driver = sql
+  sql_query = {_app_query(login, "%{protocol}", "%{password | sha256 | hex}")}
+  result_failure = continue
+  result_internalfail = return-fail
+}}
 passdb sql {{
   query = SELECT login AS user, password FROM passdb WHERE login = '{login}' AND service = '%{{protocol}}'
   result_failure = {_failure(wish)}

@@ -59,8 +59,10 @@ CATCH_ALLS = Map("catch_alls", "SELECT target FROM catch_all WHERE domain = '%d'
 CLOSED_RECIPIENTS = Map(
     "closed_recipients", "SELECT action FROM recipient_access WHERE local_part = '%u' AND domain = '%d'"
 )
+#: Postfix stops at the first key that is found, so an address names those who have its whole domain too.
 SENDER_OWNERS = Map(
-    "sender_owners", "SELECT login FROM sender_login WHERE local_part = '%u' AND domain = '%d'"
+    "sender_owners",
+    f"SELECT login FROM sender_login WHERE local_part IN ({_BASE}, '') AND domain = '%d'",
 )
 SENDING_LOGINS = Map("sending_logins", "SELECT action FROM submission_login WHERE login = '%s'")
 

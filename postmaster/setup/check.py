@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from postmaster.address import Address
-from postmaster.directory import aliases, domains, forwards, graph, users
+from postmaster.address import Address, LocalPart
+from postmaster.directory import aliases, domains, forwards, grants, graph, users
 from postmaster.directory.database import open_directory
 from postmaster.directory.dead_ends import DeadEnds
 from postmaster.dovecot import doveadm
@@ -110,30 +111,40 @@ def _expected(reading: Connection) -> dict[maps.Map, dict[str, frozenset[str]]]:
         answers[there][name] = frozenset()
     everyone = list(users.list_all(reading))
     forwarding = {one.address: one for one in forwards.list_all(reading)}
-    ends = DeadEnds(reading)
+    granted: dict[str, set[str]] = {}
+    for grant in grants.list_all(reading):
+        granted.setdefault(grant.address.ascii, set()).add(grant.user.ascii)
+    ends, now = DeadEnds(reading), datetime.now(UTC)
+    moment = now.timestamp()
 
     def expect(table: maps.Map, where: Address, own: set[str], in_twins: set[str] | None = None) -> None:
         answers[table][where.ascii] = frozenset(own)
         for name in twins.get(where.domain.ascii, ()):
             answers[table][f"{where.local.text}@{name}"] = frozenset(own if in_twins is None else in_twins)
 
+    def owners(where: Address) -> set[str]:
+        whole = Address(where.domain, LocalPart(""))
+        return granted.get(where.ascii, set()) | granted.get(whole.ascii, set())
+
     for user in everyone:
         where = user.address
         forward = forwarding.get(where)
-        goes = {where.ascii} if forward is None or forward.keep_copy else set()
-        goes |= {t.ascii for t in forward.targets if ends.is_open_target(t)} if forward else set()
+        goes = {where.ascii} if ends.keeps(user.id).has(moment) else set()
+        for one in forward.targets if forward else ():
+            goes |= {one.ascii} if ends.open_target(user.id, one).has(moment) else set()
         expect(maps.MAILBOXES, where, {where.ascii}, set())
         expect(maps.ALIASES, where, goes, {where.ascii})
-        expect(maps.SENDER_OWNERS, where, {where.ascii})
-        answers[maps.SENDING_LOGINS][where.ascii] = frozenset(["OK"] if user.login and user.send else [])
+        expect(maps.SENDER_OWNERS, where, {where.ascii} | owners(where))
+        answers[maps.SENDING_LOGINS][where.ascii] = frozenset(["OK"] if user.may_send(now) else [])
         expect(maps.CLOSED_RECIPIENTS, where, set() if ends.is_open(user.id) else {_REFUSAL})
     for alias in aliases.list_all(reading):
-        goes = {t.ascii for t in alias.targets if ends.is_open_target(t)}
+        goes = {t.ascii for t in alias.targets if ends.open_target(alias.id, t).has(moment)}
         if alias.address.is_catch_all:
             answers[maps.CATCH_ALLS][alias.address.ascii] = frozenset(goes)
             continue
         expect(maps.ALIASES, alias.address, goes, {alias.address.ascii})
         expect(maps.CLOSED_RECIPIENTS, alias.address, set() if goes else {_REFUSAL})
+        expect(maps.SENDER_OWNERS, alias.address, owners(alias.address))
     # The refusal has commas of its own, which the answer is split at.
     refusals = answers[maps.CLOSED_RECIPIENTS]
     for key, wanted in refusals.items():

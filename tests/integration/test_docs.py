@@ -22,7 +22,7 @@ from tests.tools.documented import DOCS, ROOT, rows, section
 
 PAGES = sorted([*DOCS.glob("*.md"), *ROOT.glob("*.md")])
 ELSEWHERE = (expression, store, trash)  # rooms with errors of their own
-BENEATH = {"answer", "open_target"}  # views that no server asks, only other views
+BENEATH = {"answer", "open_target", "may"}  # views that no server asks, only other views
 TYPES = {"str": "text", "Path": "path", "tuple[Path, ...]": "paths", "int": "whole number", "float": "number"}
 
 

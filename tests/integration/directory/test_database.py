@@ -6,6 +6,7 @@ import json
 import os
 import sqlite3
 from contextlib import closing
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -198,6 +199,26 @@ def test_migrations_walk_up_and_down_with_data_in_them(
         left = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
     assert {name for (name,) in left} <= {"alembic_version", "sqlite_sequence"}
     upgrade(directory.engine)
+
+
+def test_going_back_a_version_opens_nothing_that_was_closed(
+    directory: Directory, make: Builder, tmp_path: Path
+) -> None:
+    make.domain("example.org")
+    for name in ("amy", "bob", "carl", "dora"):
+        make.user(f"{name}@example.org")
+        make.app_password(f"{name}@example.org", name)
+        make.grant(f"{name}@example.org", "@example.org")
+    make.set("amy@example.org", locked_at=datetime(2026, 6, 1))
+    make.set("bob@example.org", password="")
+    make.until("carl@example.org", -1)
+    make.until("dora@example.org", 3600)
+    upgrade(directory.engine, "0001")
+    with closing(sqlite3.connect(tmp_path / "directory.db")) as connection:
+        rights = connection.execute("SELECT login, receive FROM account ORDER BY id").fetchall()
+    assert rights == [(0, 1), (0, 1), (0, 0), (1, 1)]
+    upgrade(directory.engine)
+    make.user("eve@example.org")
 
 
 def test_completion_knows_names_and_never_fails(settings: Settings, make: Builder, tmp_path: Path) -> None:
