@@ -15,8 +15,8 @@ from postmaster.directory.database import (
     Directory,
     check_revision,
     current_revision,
-    make_engine,
 )
+from postmaster.directory.engines import make_engine, migrating, place, plain_errors
 from postmaster.directory.schema import REVISION
 from postmaster.errors import DirectoryError
 from postmaster.files import make_folder
@@ -43,11 +43,12 @@ def initialise(settings: Settings) -> tuple[str, ...]:
     engine = make_engine(settings, create=True)
     try:
         _set_truth_rights(file, done)
-        before, after = upgrade(engine)
+        with plain_errors(settings):
+            before, after = upgrade(engine)
         if before is None:
-            done.append(f"made the directory {file} (version {after})")
+            done.append(f"made the directory {place(settings)} (version {after})")
         elif before != after:
-            done.append(f"upgraded the directory {file} from version {before} to {after}")
+            done.append(f"upgraded the directory {place(settings)} from version {before} to {after}")
         missing = [path for f in lookups.FILES if not (path := f.path(settings.lookups)).exists()]
         directory = Directory(settings, engine, command="init", actor=current_actor())
         published = directory.publish()
@@ -66,27 +67,17 @@ def upgrade(engine: Engine, revision: str = "head") -> tuple[str | None, str | N
     """
     from alembic import command
     from alembic.config import Config
-    from sqlalchemy import text
 
-    writing = engine.execution_options(postmaster_begin="BEGIN IMMEDIATE")
-    with writing.connect() as connection:
-        # Batch changes drop and rename tables, which would delete child rows (SQLite, section
-        # "Making Other Kinds Of Table Schema Changes"). It has no effect inside a transaction.
-        connection.connection.execute("PRAGMA foreign_keys=OFF")
-        with connection.begin():
-            before = current_revision(connection)
-            if before is not None and before > REVISION:
-                check_revision(before)
-            config = Config()
-            config.set_main_option("script_location", str(migrations_folder()).replace("%", "%%"))
-            config.attributes["connection"] = connection
-            down = revision == "base" or (before is not None and revision < before)
-            (command.downgrade if down else command.upgrade)(config, revision)
-            broken = connection.execute(text("PRAGMA foreign_key_check")).first()
-            if broken is not None:
-                raise DirectoryError(f"the migration would leave rows of {broken[0]} without their parents")
-            after = current_revision(connection)
-        connection.connection.execute("PRAGMA foreign_keys=ON")
+    with migrating(engine) as connection:
+        before = current_revision(connection)
+        if before is not None and before > REVISION:
+            check_revision(before)
+        config = Config()
+        config.set_main_option("script_location", str(migrations_folder()).replace("%", "%%"))
+        config.attributes["connection"] = connection
+        down = revision == "base" or (before is not None and revision < before)
+        (command.downgrade if down else command.upgrade)(config, revision)
+        after = current_revision(connection)
     return before, after
 
 
