@@ -27,7 +27,7 @@ class DirectorySettings:
     """The truth."""
 
     url: str = "sqlite:////var/lib/postmaster/directory.db"
-    password_file: Path = Path()  # with the password for a url without one; 0600
+    password_file: str = ""  # with the password for a url without one; 0600
 
     @property
     def file(self) -> Path | None:

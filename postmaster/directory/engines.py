@@ -197,8 +197,8 @@ def connection_parameters(settings: Settings) -> dict[str, Any]:
     password = None if url.password is None else str(url.password)
     if password is not None:
         _check_secret(settings.file)
-    elif settings.directory.password_file != Path():
-        password = _read_secret(settings.directory.password_file)
+    elif settings.directory.password_file:
+        password = _read_secret(Path(settings.directory.password_file))
     given: dict[str, Any] = {
         "host": url.host,
         "port": url.port,

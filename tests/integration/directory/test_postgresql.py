@@ -28,7 +28,7 @@ def settings(on_postgresql: Settings) -> Settings:
     return on_postgresql
 
 
-def elsewhere(settings: Settings, url: str, **given: Path) -> Settings:
+def elsewhere(settings: Settings, url: str, **given: str) -> Settings:
     return replace(settings, directory=DirectorySettings(url, **given))
 
 
@@ -143,7 +143,7 @@ def test_a_password_comes_from_a_file_of_its_own(settings: Settings, tmp_path: P
     file = tmp_path / "password"
     file.write_text("geheim-43\n")
     file.chmod(0o600)
-    apart = elsewhere(settings, settings.directory.url, password_file=file)
+    apart = elsewhere(settings, settings.directory.url, password_file=str(file))
     assert engines.connection_parameters(apart)["password"] == "geheim-43"
     file.chmod(0o640)
     assert "others may read" in refusal(apart).message
