@@ -45,11 +45,14 @@ class StateSettings:
 
 @dataclass(frozen=True, slots=True)
 class LookupsSettings:
-    """The published files that servers read, and the groups that may read them."""
+    """What servers read: published files and the groups that may read them, or a database's views."""
 
     directory: Path = Path("/var/lib/postmaster/lookups")
     postfix_group: str = "postfix"
     dovecot_group: str = "dovecot"
+    source: str = "files"  # or database: the servers query the PostgreSQL that holds the truth
+    postfix_url: str = ""  # how Postfix reaches the database; empty: as directory.url, as role postfix
+    dovecot_url: str = ""
 
 
 @dataclass(frozen=True, slots=True)

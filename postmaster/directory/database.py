@@ -71,7 +71,7 @@ class Directory:
     def publish(self, *, rebuild: bool = False) -> publishing.Published:
         """Bring the look-ups up to date, or write them anew. Raises DirectoryError."""
         with plain_errors(self.settings):
-            return publishing.publish(self.settings.lookups, self.read, rebuild=rebuild)
+            return publishing.publish(self.settings.lookups, self.read, rebuild=rebuild, engine=self.engine)
 
     def _publish_after_commit(self) -> None:
         try:
@@ -174,7 +174,7 @@ def open_directory(
         with plain_errors(settings), engine.connect() as connection, connection.begin():
             check_revision(current_revision(connection))
         directory = Directory(settings, engine, command=command, actor=actor or current_actor())
-        if publish and publishing.is_behind(settings.lookups, directory.read):
+        if publish and publishing.is_behind(settings.lookups, directory.read, engine):
             directory.publish()
         yield directory
     finally:

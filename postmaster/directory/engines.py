@@ -60,7 +60,7 @@ def for_writing(engine: Engine) -> Engine:
     return engine.execution_options(**{_WRITES: True})
 
 
-def place(settings: Settings) -> str:
+def address_of(settings: Settings) -> str:
     """The truth's file or URL, for people; never with a password."""
     return str(settings.directory.file or make_url(settings.directory.url).render_as_string())
 

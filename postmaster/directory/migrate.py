@@ -16,7 +16,8 @@ from postmaster.directory.database import (
     check_revision,
     current_revision,
 )
-from postmaster.directory.engines import make_engine, migrating, place, plain_errors
+from postmaster.directory.engines import address_of, make_engine, migrating, plain_errors
+from postmaster.directory.places import grant, places
 from postmaster.directory.schema import REVISION
 from postmaster.errors import DirectoryError
 from postmaster.files import make_folder
@@ -46,18 +47,43 @@ def initialise(settings: Settings) -> tuple[str, ...]:
         with plain_errors(settings):
             before, after = upgrade(engine)
         if before is None:
-            done.append(f"made the directory {place(settings)} (version {after})")
+            done.append(f"made the directory {address_of(settings)} (version {after})")
         elif before != after:
-            done.append(f"upgraded the directory {place(settings)} from version {before} to {after}")
-        missing = [path for f in lookups.FILES if not (path := f.path(settings.lookups)).exists()]
+            done.append(f"upgraded the directory {address_of(settings)} from version {before} to {after}")
+        missing = _missing(settings, engine)
         directory = Directory(settings, engine, command="init", actor=current_actor())
         published = directory.publish()
         done += [f"made the look-ups {path}" for path in missing]
         done += [f"brought the look-ups {path} up to date" for path in published.files if path not in missing]
+        done += _grant(settings, engine)
     finally:
         engine.dispose()
-    done += _group_notes(settings)
+    if settings.lookups.source != "database":
+        done += _group_notes(settings)
     return tuple(done)
+
+
+def _missing(settings: Settings, engine: Engine) -> list[Path | str]:
+    """The places of look-ups that are about to be made."""
+    missing = []
+    for place in places(settings.lookups, engine):
+        there = place.name.exists() if isinstance(place.name, Path) else place.entry() is not None
+        if not there:
+            missing.append(place.name)
+    return missing
+
+
+def _grant(settings: Settings, engine: Engine) -> list[str]:
+    """Let the servers' roles read the views, where servers query the database; what is missing for it."""
+    if settings.lookups.source != "database":
+        return []
+    with engine.connect() as connection, connection.begin():
+        return [
+            f"nobody may read schema {file.schema_name} yet: there is no role {file.schema_name}"
+            f" (CREATE ROLE {file.schema_name} LOGIN, then init again)"
+            for file in lookups.FILES
+            if not grant(connection, file)
+        ]
 
 
 def upgrade(engine: Engine, revision: str = "head") -> tuple[str | None, str | None]:
@@ -95,6 +121,8 @@ def _make_folders(settings: Settings, done: list[str]) -> None:
     folders = dict.fromkeys([settings.state.directory, *([file.parent] if file else [])])
     # The mode: the look-ups below must be reachable.
     done += [f"made the folder {folder}" for folder in folders if make_folder(folder, lookups.FOLDER_MODE)]
+    if settings.lookups.source == "database":
+        return
     there = settings.lookups.directory.is_dir()
     if lookups.prepare_folder(settings.lookups):
         done.append(f"{'set the rights of' if there else 'made'} the folder {settings.lookups.directory}")

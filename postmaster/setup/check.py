@@ -47,7 +47,9 @@ def check(settings: Settings, reading: Connection) -> Checked:
     directory = settings.postfix.config_directory
     asked, findings = 0, list(_class_conflicts(settings, reading))
     for table, expected in _expected(reading).items():
-        answers = control.query(directory, table.table(directory), expected)
+        answers = control.query(
+            directory, table.table(directory, maps.kind(settings.lookups.source)), expected
+        )
         asked += len(expected)
         for key, wanted in expected.items():
             got = frozenset(answers[key].split(",")) if key in answers else frozenset()

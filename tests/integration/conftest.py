@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
 import sqlite3
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -20,7 +18,7 @@ from postmaster.directory.migrate import initialise, upgrade
 from postmaster.settings import DirectorySettings, Settings
 from tests.conftest import MARK
 from tests.tools.building import Builder, settings_under
-from tests.tools.postgresql import Cluster, make_cluster
+from tests.tools.postgresql import Cluster, running_cluster
 
 _numbers = count(1)
 
@@ -28,19 +26,12 @@ _numbers = count(1)
 @pytest.fixture(scope="session")
 def cluster(no_process_left_over: None) -> Iterator[Cluster]:
     """A running PostgreSQL with a migrated database `template`."""
-    memory = Path("/dev/shm")
-    folder = Path(tempfile.mkdtemp(prefix=f"{MARK}-pg-", dir=memory if memory.is_dir() else None))
-    folder.chmod(0o755)
-    made = make_cluster(folder)
-    try:
+    with running_cluster(MARK) as made:
         made.create("template")
         engine = make_engine(Settings(directory=DirectorySettings(made.url("template"))))
         upgrade(engine)
         engine.dispose()
         yield made
-    finally:
-        made.stop()
-        shutil.rmtree(folder)
 
 
 @pytest.fixture

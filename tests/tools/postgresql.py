@@ -10,6 +10,9 @@ import os
 import shutil
 import socket
 import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,6 +86,22 @@ def run_as_postgres(program: str, *arguments: object) -> str:
     )
     assert done.returncode == 0, done.stdout
     return done.stdout.strip()
+
+
+@contextmanager
+def running_cluster(mark: str) -> Iterator[Cluster]:
+    """A cluster while the block lasts, in memory where there is room for it."""
+    memory = Path("/dev/shm")
+    folder = Path(tempfile.mkdtemp(prefix=f"{mark}-pg-", dir=memory if memory.is_dir() else None))
+    folder.chmod(0o755)
+    try:
+        made = make_cluster(folder)
+        try:
+            yield made
+        finally:
+            made.stop()
+    finally:
+        shutil.rmtree(folder)
 
 
 def make_cluster(folder: Path) -> Cluster:

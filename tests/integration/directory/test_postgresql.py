@@ -134,7 +134,7 @@ def test_a_password_is_refused_where_others_may_read_it(
     told = refusal(load_settings(file, {}))
     assert "others may read it" in told.message
     assert "geheim" not in str(told) + str(told.hint)
-    assert "geheim" not in engines.place(load_settings(file, {}))
+    assert "geheim" not in engines.address_of(load_settings(file, {}))
     file.chmod(0o600)
     assert engines.connection_parameters(load_settings(file, {}))["password"] == "geheim-42"
 

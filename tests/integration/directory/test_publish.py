@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from postmaster.directory import lookups
 from postmaster.directory.database import Directory, open_directory
 from postmaster.directory.migrate import initialise
+from postmaster.directory.probe import probe_account
 from postmaster.directory.publish import publish
 from postmaster.errors import DirectoryError, PartialError, PostmasterError
 from postmaster.settings import LookupsSettings, Settings
@@ -289,7 +290,7 @@ def test_a_probe_is_in_the_look_ups_alone_and_gone_afterwards(
     settings: Settings, directory: Directory, make: Builder, ask: Any
 ) -> None:
     make.domain("example.org")
-    with lookups.probe_account(settings) as probe:
+    with probe_account(settings) as probe:
         assert ask("dovecot", "SELECT login FROM user_list") == [probe.address]
         assert ask("postfix", "SELECT address FROM virtual_mailbox") == [probe.address]
         make.user("amy@example.org")
@@ -302,7 +303,7 @@ def test_a_probe_is_in_the_look_ups_alone_and_gone_afterwards(
 def test_a_probe_left_behind_by_a_crash_is_taken_away_by_publishing(
     settings: Settings, make: Builder, ask: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    probing = lookups.probe_account(settings)
+    probing = probe_account(settings)
     probing.__enter__()
     make.domain("example.org")
     assert len(ask("postfix", "SELECT domain FROM virtual_mailbox_domain")) == 2
