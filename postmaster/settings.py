@@ -28,6 +28,7 @@ class DirectorySettings:
 
     url: str = "sqlite:////var/lib/postmaster/directory.db"
     password_file: str = ""  # with the password for a url without one; 0600
+    hash_days: int = 90  # how long a replaced password's hash is kept for an undo
 
     @property
     def file(self) -> Path | None:

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Table, bindparam, insert, select
+from sqlalchemy import Connection, Engine, Table, bindparam, func, insert, select, update
 
 from postmaster.directory import publish as publishing
 from postmaster.directory.engines import CHANNEL, INIT_HINT, for_writing, make_engine, plain_errors
@@ -25,6 +25,7 @@ from postmaster.process import current_actor
 from postmaster.settings import Settings
 
 JOURNAL_BATCH = 1000  # rows held in memory
+FORGOTTEN_ROWS = 5000  # of the journal that lose their hashes with one change
 
 
 #: Table -> its row with an id.
@@ -33,13 +34,16 @@ _INSERT = {name: insert(table) for name, table in JOURNALLED.items()}
 
 
 class Directory:
-    """An open truth. `command` and `actor` go into the journal entry of each change."""
+    """An open truth. `command`, `actor` and `reason` go into the journal entry of each change."""
 
-    def __init__(self, settings: Settings, engine: Engine, *, command: str, actor: str) -> None:
+    def __init__(
+        self, settings: Settings, engine: Engine, *, command: str, actor: str, reason: str | None = None
+    ) -> None:
         self.settings = settings
         self.engine = engine
         self._command = command
         self._actor = actor
+        self._reason = reason
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -60,9 +64,13 @@ class Directory:
             for_writing(self.engine).connect() as connection,
             connection.begin() as going,
         ):
-            change = Change(connection, actor=self._actor, command=self._command, reason=reason)
+            change = Change(
+                connection, actor=self._actor, command=self._command, reason=reason or self._reason
+            )
             yield change
             change.close()
+            if not change.is_empty:
+                forget_hashes(connection, change.now - timedelta(days=self.settings.directory.hash_days))
             if not keep:
                 going.rollback()
         if keep and not change.is_empty:
@@ -89,6 +97,8 @@ class Change:
     def __init__(self, connection: Connection, *, actor: str, command: str, reason: str | None) -> None:
         self.connection = connection
         self.now = datetime.now(UTC).replace(tzinfo=None)
+        #: Entries that this change undoes, as JSON; to be set before the first row is written.
+        self.undoes: str | None = None
         self._entry = {"made_at": self.now, "actor": actor, "command": command, "reason": reason}
         self._entry_id: int | None = None
         self._position = 0
@@ -98,6 +108,11 @@ class Change:
     def is_empty(self) -> bool:
         return self._entry_id is None
 
+    @property
+    def number(self) -> int | None:
+        """The journal entry's, None while nothing is written."""
+        return self._entry_id
+
     def insert(self, table: Table, values: Mapping[str, Any]) -> int:
         """Add a row, every column but the id given, and give back its id."""
         assert values.keys() | {"id"} == set(table.c.keys())
@@ -106,9 +121,15 @@ class Change:
         self._record(table, int(key[0]), None, {**values, "id": int(key[0])})
         return int(key[0])
 
+    def restore(self, table: Table, row: Mapping[str, Any]) -> None:
+        """Put a row back that was there before, with the id it had."""
+        assert set(row) == set(table.c.keys())
+        self.connection.execute(_INSERT[table.name], dict(row))
+        self._record(table, row["id"], None, dict(row))
+
     def update(self, table: Table, row_id: int, values: Mapping[str, Any]) -> None:
         """Give columns of a row new values; nothing is journalled where nothing differs."""
-        before = self._row(table, row_id)
+        before = self.row(table, row_id)
         assert before is not None
         if all(before[name] == value for name, value in values.items()):
             return
@@ -116,12 +137,13 @@ class Change:
         self._record(table, row_id, before, {**before, **values})
 
     def delete(self, table: Table, row_id: int) -> None:
-        before = self._row(table, row_id)
+        before = self.row(table, row_id)
         assert before is not None
         self.connection.execute(table.delete().where(table.c.id == row_id))
         self._record(table, row_id, before, None)
 
-    def _row(self, table: Table, row_id: int) -> dict[str, Any] | None:
+    def row(self, table: Table, row_id: int) -> dict[str, Any] | None:
+        """A row as it is now; None where there is none."""
         row = self.connection.execute(_BY_ID[table.name], {"row_id": row_id}).mappings().one_or_none()
         return None if row is None else dict(row)
 
@@ -130,7 +152,8 @@ class Change:
     ) -> None:
         assert table.name in JOURNALLED
         if self._entry_id is None:
-            key = self.connection.execute(insert(journal).values(self._entry)).inserted_primary_key
+            values = {**self._entry, "undoes": self.undoes}
+            key = self.connection.execute(insert(journal).values(values)).inserted_primary_key
             assert key is not None
             self._entry_id = int(key[0])
         self._rows.append(
@@ -139,8 +162,8 @@ class Change:
                 "position": self._position,
                 "table_name": table.name,
                 "row_id": row_id,
-                "before": _as_json(before),
-                "after": _as_json(after),
+                "before": as_json(before),
+                "after": as_json(after),
                 "has_hash": table.name in HASHES,
             }
         )
@@ -163,7 +186,12 @@ class Change:
 
 @contextmanager
 def open_directory(
-    settings: Settings, *, command: str = "", actor: str | None = None, publish: bool = True
+    settings: Settings,
+    *,
+    command: str = "",
+    actor: str | None = None,
+    reason: str | None = None,
+    publish: bool = True,
 ) -> Iterator[Directory]:
     """Open the truth for one command. Raises DirectoryError with the command that mends it.
 
@@ -173,12 +201,51 @@ def open_directory(
     try:
         with plain_errors(settings), engine.connect() as connection, connection.begin():
             check_revision(current_revision(connection))
-        directory = Directory(settings, engine, command=command, actor=actor or current_actor())
+        directory = Directory(
+            settings, engine, command=command, actor=actor or current_actor(), reason=reason
+        )
         if publish and publishing.is_behind(settings.lookups, directory.read, engine):
             directory.publish()
         yield directory
     finally:
         engine.dispose()
+
+
+def forget_hashes(connection: Connection, before: datetime) -> int:
+    """Take the hashes out of the journal's entries made before a moment, at most FORGOTTEN_ROWS at a time.
+
+    What is not replaced is in its own table still. Gives back how many rows were changed.
+    """
+    import json
+
+    newest = select(func.max(journal.c.id)).where(journal.c.made_at < before).scalar_subquery()
+    rows = connection.execute(
+        select(journal_row)
+        .where(journal_row.c.has_hash, journal_row.c.entry_id <= newest)
+        .order_by(journal_row.c.entry_id)
+        .limit(FORGOTTEN_ROWS)
+    ).all()
+
+    def without(row: Any) -> dict[str, Any]:
+        column = HASHES[row.table_name]
+        before, after = (json.loads(state) if state else None for state in (row.before, row.after))
+        # That it was another one stays to be seen.
+        other = before is not None and after is not None and before[column] != after[column]
+        return {
+            "entry": row.entry_id,
+            "place": row.position,
+            "old": as_json(before and {**before, column: None}),
+            "new": as_json(after and {**after, column: False if other else None}),
+        }
+
+    if rows:
+        connection.execute(
+            update(journal_row)
+            .where(journal_row.c.entry_id == bindparam("entry"), journal_row.c.position == bindparam("place"))
+            .values(before=bindparam("old"), after=bindparam("new"), has_hash=False),
+            [without(row) for row in rows],
+        )
+    return len(rows)
 
 
 def zoned(moment: datetime | None) -> datetime | None:
@@ -204,7 +271,8 @@ def check_revision(revision: str | None) -> None:
         )
 
 
-def _as_json(row: dict[str, Any] | None) -> str | None:
+def as_json(row: dict[str, Any] | None) -> str | None:
+    """A row as the journal has it."""
     if row is None:
         return None
     import json

@@ -36,7 +36,7 @@ def add(change: Change, name: Domain, alias_of: Domain | None = None) -> Added[D
             )
         home_id = home.id
     change.insert(domain, {"name": name.ascii, "alias_of_id": home_id, "created_at": change.now})
-    return Added(show(connection, name), _dead_targets(connection, name, home_id))
+    return Added(show(connection, name), dead_targets(connection, name, home_id))
 
 
 def list_all(connection: Connection) -> Iterator[DomainRecord]:
@@ -166,8 +166,8 @@ def _record(row: Row[Any]) -> DomainRecord:
     )
 
 
-def _dead_targets(connection: Connection, name: Domain, home_id: int | None) -> tuple[str, ...]:
-    """Targets that went elsewhere until now and lead nowhere from now on."""
+def dead_targets(connection: Connection, name: Domain, home_id: int | None) -> tuple[str, ...]:
+    """A line for each: targets that went elsewhere until now and lead nowhere from now on."""
     exists = (
         select(address.c.id)
         .where(address.c.domain_id == (home_id or -1), address.c.local_part == target.c.base)

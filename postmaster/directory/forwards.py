@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 
 from sqlalchemy import Connection, select
 
 from postmaster.address import Address, Domain
 from postmaster.directory import addresses, graph, users
+from postmaster.directory.addresses import KEEP, Keep
 from postmaster.directory.database import Change, zoned
 from postmaster.directory.records import Assigned, Forward
 from postmaster.directory.schema import account, target
@@ -15,9 +17,13 @@ from postmaster.errors import NotFoundError, UsageError
 
 
 def set_targets(
-    change: Change, where: Address, targets: Sequence[Address], keep_copy: bool
+    change: Change,
+    where: Address,
+    targets: Sequence[Address],
+    keep_copy: bool,
+    until: datetime | Keep | None = KEEP,
 ) -> Assigned[Forward]:
-    """Send a user's mail on to exactly these targets.
+    """Send a user's mail on to exactly these targets, until a moment if told so.
 
     Raises UsageError without targets, NotFoundError when there is no such user, RuleError for a
     loop or a target that does not exist.
@@ -29,6 +35,8 @@ def set_targets(
     before = _find(connection, user.id, user.address)
     addresses.assign_targets(change, graph.Node(user.id, "user", user.address), targets)
     change.update(account, user.id, {"keep_copy": keep_copy})
+    if until is not KEEP:
+        change.update(account, user.id, {"forward_until": addresses.plain(until)})
     after = _find(connection, user.id, user.address)
     assert after is not None
     return Assigned(before, after)

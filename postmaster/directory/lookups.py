@@ -220,6 +220,19 @@ def writing(file: LookupFile, settings: LookupsSettings) -> Iterator[sqlite3.Con
         raise DirectoryError(f"the look-up file {path} cannot be written: {error.strerror}") from error
 
 
+@contextmanager
+def reading(path: Path) -> Iterator[sqlite3.Connection]:
+    """A look at one moment of a look-up file. Raises DirectoryError."""
+    try:
+        with contextlib.closing(_look(path)) as connection:
+            connection.execute("BEGIN")
+            yield connection
+    except sqlite3.Error as error:
+        raise DirectoryError(
+            f"the look-up file {path} cannot be read: {error}", hint="run: postmaster publish --rebuild"
+        ) from error
+
+
 def replace_damaged(settings: LookupsSettings) -> tuple[Path, ...]:
     """Put an empty file in the place of each one that cannot be read; gives back which.
 

@@ -40,11 +40,15 @@ class Writing(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """`name` is the file's path, or the schema. `entry` is None where it cannot say, or is not whole."""
+    """`name` is the file's path, or the schema. `entry` is None where it cannot say, or is not whole.
+
+    What `reading` gives is of one moment, and meets no change; it makes and mends nothing.
+    """
 
     name: Path | str
     file: LookupFile
     writing: Callable[[], AbstractContextManager[Writing]]
+    reading: Callable[[], AbstractContextManager[Writing]]
     entry: Callable[[], Entry | None]
 
 
@@ -75,7 +79,7 @@ def _file(file: LookupFile, settings: LookupsSettings) -> Place:
         known = lookups.published_entry(path)
         return known if all(side.exists() for side in lookups.side_files(path)) else None
 
-    return Place(path, file, lambda: lookups.writing(file, settings), entry)
+    return Place(path, file, lambda: lookups.writing(file, settings), lambda: lookups.reading(path), entry)
 
 
 def _schema(file: LookupFile, engine: Engine) -> Place:
@@ -89,11 +93,17 @@ def _schema(file: LookupFile, engine: Engine) -> Place:
             connection.exec_driver_sql("SELECT 1 FROM published FOR UPDATE")
             yield _Translated(connection)
 
+    @contextmanager
+    def reading() -> Iterator[Writing]:
+        with engine.connect() as connection, connection.begin():
+            connection.exec_driver_sql(f"SET LOCAL search_path TO {file.schema_name}")
+            yield _Translated(connection)
+
     def entry() -> Entry | None:
         with engine.connect() as connection:
             return _entry(connection, file)
 
-    return Place(f"schema {file.schema_name}", file, writing, entry)
+    return Place(f"schema {file.schema_name}", file, writing, reading, entry)
 
 
 def _exist(engine: Engine | None) -> bool:

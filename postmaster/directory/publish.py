@@ -97,7 +97,7 @@ def publish(
             # After the write lock: nobody else can publish a later state and have it undone here.
             with read() as reading:
                 newest = _newest(reading)
-                anew = rebuild or not _is_known(reading, known)
+                anew = rebuild or not is_known(reading, known)
                 if anew:
                     _write_all(connection, file, reading)
                 elif known != newest:
@@ -119,7 +119,7 @@ def _newest(reading: Connection) -> tuple[int, str]:
     return (0, "") if row is None else (row.id, row.made_at.isoformat())
 
 
-def _is_known(reading: Connection, entry: tuple[int, str]) -> bool:
+def is_known(reading: Connection, entry: tuple[int, str]) -> bool:
     """Whether the truth has this very entry, so that what follows it is all that is missing."""
     if entry[0] == 0:
         # A new file knows nothing; so does one beside a truth that never changed.

@@ -53,6 +53,31 @@ class User:
 
 
 @dataclass(frozen=True, slots=True)
+class AppPassword:
+    """A password for one program; `protocols` are of imap, pop3 and send. The secret itself is not kept."""
+
+    id: int
+    address: Address
+    name: str
+    protocols: tuple[str, ...]
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class RemovedMailbox:
+    """What is left of a removed user. `mail` says where the folder belongs: trash, keep (in its place), or
+    delete where a deletion was begun.
+    """
+
+    id: int
+    account_id: int
+    address: Address
+    mail_id: str
+    mail: str
+    removed_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Grant:
     """A user may send as another address of ours; an empty local part is every address of the domain."""
 

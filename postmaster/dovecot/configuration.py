@@ -276,7 +276,7 @@ def _auth_24(wish: Wish) -> str:
 {_connect_24(wish)}\
 passdb app_passwords {{
   driver = sql
-  sql_query = {_app_query(wish, login, "%{protocol}", "%{password | sha256 | hex}")}
+  sql_query = {_app_query(wish, login, "%{protocol}", "%{password | sha256 | hexlify}")}
   result_failure = continue
   result_internalfail = return-fail
 }}

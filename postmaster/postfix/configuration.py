@@ -144,6 +144,8 @@ def wanted_services(wish: Wish, present: Mapping[str, str]) -> list[Service]:
         ("smtpd_helo_restrictions", ""),
         ("smtpd_sender_restrictions", "reject_sender_login_mismatch"),
         ("smtpd_relay_restrictions", f"${_SUBMISSION_ACCESS}"),
+        # Asked once more when the text is there: a login that was locked meanwhile gets nothing in.
+        ("smtpd_end_of_data_restrictions", f"${_SUBMISSION_ACCESS}"),
         # Adds a missing Date and Message-ID: cleanup does so for mail of local clients alone.
         ("local_header_rewrite_clients", "permit_sasl_authenticated"),
         ("milter_macro_daemon_name", "ORIGINATING"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from postmaster.errors import ProcessError
 from postmaster.postfix import postconf
 from postmaster.process import run, start_daemon
 
@@ -46,6 +47,8 @@ def query(config_directory: Path, table: str, keys: Iterable[str]) -> dict[str, 
     """
     asked = "".join(f"{key}\n" for key in keys)
     done = run(["postmap", "-c", str(config_directory), "-q", "-", table], stdin=asked, expect=(0, 1))
+    if done.status and "fatal:" in done.stderr:  # the status is that of a key that is not there
+        raise ProcessError(f"postmap: {done.stderr.partition('fatal: ')[2].strip()}")
     answers = {}
     for line in done.stdout.splitlines():
         key, _, value = line.partition("\t")

@@ -65,6 +65,12 @@ def value(config_directory: Path, name: str) -> str:
     return run(["postconf", "-c", str(config_directory), "-x", "-h", name], hint=HINT).stdout.strip()
 
 
+def expanded(config_directory: Path, names: Sequence[str]) -> dict[str, str]:
+    """The values in force with their macros expanded; empty for a name that this Postfix does not have."""
+    done = run(["postconf", "-c", str(config_directory), "-x", *names], hint=HINT)
+    return {**dict.fromkeys(names, ""), **dict(_pair(line) for line in done.stdout.splitlines())}
+
+
 def explicit(config_directory: Path) -> dict[str, str]:
     """What main.cf itself sets."""
     done = run(["postconf", "-c", str(config_directory), "-n"], hint=HINT)

@@ -7,6 +7,7 @@ answered is worked out here from the truth, not from the look-ups, so an error i
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -17,7 +18,9 @@ from postmaster.directory.database import open_directory
 from postmaster.directory.dead_ends import DeadEnds
 from postmaster.dovecot import doveadm
 from postmaster.errors import RuleError
-from postmaster.postfix import control, maps, postconf
+from postmaster.postfix import classes, control, maps, postconf
+from postmaster.postfix.classes import VIRTUAL_ALIAS, VIRTUAL_MAILBOX, DomainClasses, conflicts
+from postmaster.postfix.tables import Tables
 from postmaster.settings import Settings
 from postmaster.setup.options import SetupOptions
 from postmaster.setup.plan import postmaster_address
@@ -158,15 +161,19 @@ _REFUSAL = "550 5.2.1 Mailbox disabled, not accepting messages"
 
 
 def _class_conflicts(settings: Settings, reading: Connection) -> Iterator[Finding]:
-    """Domains of ours that Postfix also takes for local or relayed ones."""
+    """Domains of ours that Postfix also takes for domains of another class."""
     directory = settings.postfix.config_directory
-    ours = {domain.name.ascii for domain in domains.list_all(reading)}
-    for parameter in ("mydestination", "relay_domains"):
-        named = {item.lower() for item in postconf.split_list(postconf.value(directory, parameter))}
-        for name in sorted(ours & named):
+    ours = {
+        domain.name.ascii: VIRTUAL_ALIAS if domain.alias_of is not None else VIRTUAL_MAILBOX
+        for domain in domains.list_all(reading)
+    }
+    parameters = postconf.expanded(directory, classes.PARAMETERS)
+    tables = Tables(directory, running=control.master_pid(directory) is not None)
+    with closing(tables):
+        for name, parameter, winner in conflicts(DomainClasses(parameters, tables), ours):
             yield Finding(
                 "two_classes",
                 name,
-                f"the domain is hosted here and in {parameter}, which wins",
+                f"the domain is hosted here and in {parameter}; {winner} wins",
                 f"take it out of {parameter} in main.cf",
             )

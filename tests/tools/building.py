@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +127,10 @@ class Builder:
         """Columns of a user's account, past every rule."""
         with self.directory.change() as change:
             change.update(schema.account, users.show(change.connection, A(where)).id, values)
+
+    def now(self) -> datetime:
+        """This moment as the truth holds it."""
+        return datetime.now(UTC).replace(tzinfo=None)
 
     def remove(self, kind: str, where: str) -> Any:
         with self.directory.change() as change:

@@ -16,14 +16,16 @@ from pathlib import Path
 from typing import Any
 
 import postmaster.cli.publish
-import postmaster.cli.user
+import postmaster.cli.user.accounts
+import postmaster.cli.user.remove
+import postmaster.lifecycle.removal
 from postmaster.address import parse_address
 from postmaster.cli.main import main
 from postmaster.directory import passwords, users
 from postmaster.directory.database import open_directory
 from postmaster.settings import load_settings
 
-LOADED = (postmaster.cli.publish, postmaster.cli.user, passwords)
+LOADED = (postmaster.cli.publish, postmaster.cli.user, postmaster.lifecycle, passwords)
 
 
 def bulk(settings_file: str, first: int, last: int, name: str) -> int:

@@ -28,8 +28,8 @@ def settings(on_postgresql: Settings) -> Settings:
     return on_postgresql
 
 
-def elsewhere(settings: Settings, url: str, **given: str) -> Settings:
-    return replace(settings, directory=DirectorySettings(url, **given))
+def elsewhere(settings: Settings, url: str, password_file: str = "") -> Settings:
+    return replace(settings, directory=DirectorySettings(url, password_file))
 
 
 def refusal(settings: Settings) -> DirectoryError:

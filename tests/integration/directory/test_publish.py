@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from postmaster.directory import lookups
+from postmaster.directory import lookups, probe
 from postmaster.directory.database import Directory, open_directory
 from postmaster.directory.migrate import initialise
 from postmaster.directory.probe import probe_account
@@ -264,7 +264,7 @@ LOOK = """
 import sys
 from pathlib import Path
 from postmaster.settings import load_settings
-from postmaster.directory import lookups
+from postmaster.directory import lookups, probe
 settings = load_settings(Path(sys.argv[1]))
 for file in lookups.FILES:
     assert lookups.published_entry(file.path(settings.lookups)) is not None
@@ -290,12 +290,12 @@ def test_a_probe_is_in_the_look_ups_alone_and_gone_afterwards(
     settings: Settings, directory: Directory, make: Builder, ask: Any
 ) -> None:
     make.domain("example.org")
-    with probe_account(settings) as probe:
-        assert ask("dovecot", "SELECT login FROM user_list") == [probe.address]
-        assert ask("postfix", "SELECT address FROM virtual_mailbox") == [probe.address]
+    with probe_account(settings) as probed:
+        assert ask("dovecot", "SELECT login FROM user_list") == [probed.address]
+        assert ask("postfix", "SELECT address FROM virtual_mailbox") == [probed.address]
         make.user("amy@example.org")
         directory.publish(rebuild=True)
-        assert probe.address in ask("dovecot", "SELECT login FROM user_list")
+        assert probed.address in ask("dovecot", "SELECT login FROM user_list")
     assert ask("dovecot", "SELECT login FROM user_list") == ["amy@example.org"]
     assert ask("postfix", "SELECT domain FROM virtual_mailbox_domain") == ["example.org"]
 
@@ -307,7 +307,7 @@ def test_a_probe_left_behind_by_a_crash_is_taken_away_by_publishing(
     probing.__enter__()
     make.domain("example.org")
     assert len(ask("postfix", "SELECT domain FROM virtual_mailbox_domain")) == 2
-    monkeypatch.setattr(lookups, "PROBE_LIFETIME", 0.0)
+    monkeypatch.setattr(probe, "LIFETIME", 0.0)
     make.domain("example.net")
     assert ask("postfix", "SELECT domain FROM virtual_mailbox_domain") == ["example.org", "example.net"]
     assert ask("dovecot", "SELECT login FROM user_list") == []
