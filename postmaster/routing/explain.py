@@ -199,7 +199,7 @@ def open_truth(settings: Settings, stack: ExitStack) -> tuple[Connection | None,
 
     try:
         directory = stack.enter_context(open_directory(settings, publish=False))
-        behind = is_behind(settings.lookups, directory.read)
+        behind = is_behind(settings.lookups, directory.read, directory.engine)
         truth = stack.enter_context(directory.read())
     except PostmasterError as error:
         return None, [f"rules have no names of the directory: {error.message}"]

@@ -79,7 +79,8 @@ def check(
     directory = settings.postfix.config_directory
     asked, findings = 0, list(_class_conflicts(settings, reading))
     for table, expected in _expected(reading, sample).items():
-        answers = control.query(directory, table.table(directory), expected, timeout=timeout)
+        name = table.table(directory, maps.kind(settings.lookups.source))
+        answers = control.query(directory, name, expected, timeout=timeout)
         asked += len(expected)
         for key, wanted in expected.items():
             got = frozenset(answers[key].split(",")) if key in answers else frozenset()
