@@ -13,6 +13,10 @@ def _id() -> sa.types.TypeEngine[int]:
     return sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
+def _text() -> sa.types.TypeEngine[str]:
+    return sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
+
+
 def upgrade() -> None:
     op.add_column("address", sa.Column("until", sa.DateTime()))
     op.add_column("account", sa.Column("locked_at", sa.DateTime()))
@@ -21,8 +25,8 @@ def upgrade() -> None:
         "app_password",
         sa.Column("id", _id(), nullable=False),
         sa.Column("account_id", _id(), nullable=False),
-        sa.Column("name", sa.Text(), nullable=False),
-        sa.Column("sha256", sa.Text(), nullable=False),
+        sa.Column("name", _text(), nullable=False),
+        sa.Column("sha256", _text(), nullable=False),
         sa.Column("imap", sa.Boolean(), nullable=False),
         sa.Column("pop3", sa.Boolean(), nullable=False),
         sa.Column("send", sa.Boolean(), nullable=False),
@@ -38,7 +42,7 @@ def upgrade() -> None:
         sa.Column("id", _id(), nullable=False),
         sa.Column("account_id", _id(), nullable=False),
         sa.Column("domain_id", _id(), nullable=False),
-        sa.Column("local_part", sa.Text(), nullable=False),
+        sa.Column("local_part", _text(), nullable=False),
         sa.Column("created_at", sa.DateTime(), nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_sender_grant"),
         sa.ForeignKeyConstraint(["account_id"], ["account.id"], name="fk_sender_grant_account_id_account"),
@@ -53,16 +57,16 @@ def upgrade() -> None:
         "removed_mailbox",
         sa.Column("id", _id(), nullable=False),
         sa.Column("account_id", _id(), nullable=False),
-        sa.Column("mail_id", sa.Text(), nullable=False),
-        sa.Column("address", sa.Text(), nullable=False),
-        sa.Column("mail", sa.Text(), nullable=False),
+        sa.Column("mail_id", _text(), nullable=False),
+        sa.Column("address", _text(), nullable=False),
+        sa.Column("mail", _text(), nullable=False),
         sa.Column("removed_at", sa.DateTime(), nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_removed_mailbox"),
         sa.UniqueConstraint("mail_id", name="uq_removed_mailbox_mail_id"),
         sa.CheckConstraint("mail IN ('trash', 'keep', 'delete')", name="ck_removed_mailbox_mail"),
         sqlite_autoincrement=True,
     )
-    op.add_column("journal", sa.Column("undoes", sa.Text()))
+    op.add_column("journal", sa.Column("undoes", _text()))
     op.create_index("ix_journal_made_at", "journal", ["made_at"])
     # The default is for the rows that are there; every new one says it.
     op.add_column(

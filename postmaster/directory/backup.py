@@ -20,7 +20,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from postmaster.directory import migrate
-from postmaster.directory.database import LOCK_TIMEOUT, make_engine
+from postmaster.directory.engines import LOCK_TIMEOUT, make_engine
 from postmaster.directory.schema import REVISION
 from postmaster.errors import DirectoryError, ExistsError, NotFoundError
 from postmaster.files import make_folder

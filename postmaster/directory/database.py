@@ -5,44 +5,27 @@ run; it first publishes what an interrupted command left. `Directory.change` beg
 lock, records every row before and after in the journal, commits, and publishes. What is committed
 and not yet published is never lost: the next command publishes it.
 
-Only `postmaster` opens the truth. It is in SQLite's rollback-journal mode: one file is the backup.
+Only `postmaster` opens the truth. Which database holds it only `engines.py` knows.
 """
 
 from __future__ import annotations
 
-import os
-import stat
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
-from sqlalchemy import (
-    Connection,
-    Engine,
-    Table,
-    bindparam,
-    create_engine,
-    event,
-    func,
-    insert,
-    select,
-    update,
-)
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
+from sqlalchemy import Connection, Engine, Table, bindparam, func, insert, select, update
 
 from postmaster.directory import publish as publishing
+from postmaster.directory.engines import CHANNEL, INIT_HINT, for_writing, make_engine, plain_errors
 from postmaster.directory.schema import HASHES, JOURNALLED, REVISION, journal, journal_row
 from postmaster.errors import DirectoryError, PartialError, PostmasterError
 from postmaster.process import current_actor
 from postmaster.settings import Settings
 
-LOCK_TIMEOUT = 30.0  # seconds that a command waits for another one's transaction
 JOURNAL_BATCH = 1000  # rows held in memory
 FORGOTTEN_ROWS = 5000  # of the journal that lose their hashes with one change
-INIT_HINT = "run: postmaster init"
 
 
 #: Table -> its row with an id.
@@ -65,7 +48,7 @@ class Directory:
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A read transaction: everything read in it is of one moment. Raises DirectoryError."""
-        with _plain_errors(self.settings), self.engine.connect() as connection, connection.begin():
+        with plain_errors(self.settings), self.engine.connect() as connection, connection.begin():
             yield connection
 
     @contextmanager
@@ -76,13 +59,16 @@ class Directory:
         meets every rule on the way. Raises DirectoryError when the truth stays
         locked, PartialError when the change was kept and publishing it failed.
         """
-        writing = self.engine.execution_options(postmaster_begin="BEGIN IMMEDIATE")
-        with _plain_errors(self.settings), writing.connect() as connection, connection.begin() as going:
+        with (
+            plain_errors(self.settings),
+            for_writing(self.engine).connect() as connection,
+            connection.begin() as going,
+        ):
             change = Change(
                 connection, actor=self._actor, command=self._command, reason=reason or self._reason
             )
             yield change
-            change.write_journal()
+            change.close()
             if not change.is_empty:
                 forget_hashes(connection, change.now - timedelta(days=self.settings.directory.hash_days))
             if not keep:
@@ -92,8 +78,8 @@ class Directory:
 
     def publish(self, *, rebuild: bool = False) -> publishing.Published:
         """Bring the look-ups up to date, or write them anew. Raises DirectoryError."""
-        with _plain_errors(self.settings):
-            return publishing.publish(self.settings.lookups, self.read, rebuild=rebuild)
+        with plain_errors(self.settings):
+            return publishing.publish(self.settings.lookups, self.read, rebuild=rebuild, engine=self.engine)
 
     def _publish_after_commit(self) -> None:
         try:
@@ -211,6 +197,12 @@ class Change:
             self.connection.execute(insert(journal_row), self._rows)
             self._rows = []
 
+    def close(self) -> None:
+        """What comes last in a change that is kept: all of the journal, and word to who follows it."""
+        self.write_journal()
+        if not self.is_empty and self.connection.dialect.name == "postgresql":
+            self.connection.exec_driver_sql(f"NOTIFY {CHANNEL}")
+
 
 @contextmanager
 def open_directory(
@@ -227,12 +219,12 @@ def open_directory(
     """
     engine = make_engine(settings)
     try:
-        with _plain_errors(settings), engine.connect() as connection, connection.begin():
+        with plain_errors(settings), engine.connect() as connection, connection.begin():
             check_revision(current_revision(connection))
         directory = Directory(
             settings, engine, command=command, actor=actor or current_actor(), reason=reason
         )
-        if publish and publishing.is_behind(settings.lookups, directory.read):
+        if publish and publishing.is_behind(settings.lookups, directory.read, engine):
             directory.publish()
         yield directory
     finally:
@@ -281,38 +273,6 @@ def zoned(moment: datetime | None) -> datetime | None:
     return None if moment is None else moment.replace(tzinfo=UTC)
 
 
-def make_engine(settings: Settings, *, create: bool = False) -> Engine:
-    """An engine for the truth; with `create`, a missing SQLite file is made, readable to its owner alone."""
-    try:
-        url = make_url(settings.directory.url)
-    except ArgumentError:
-        raise DirectoryError(
-            "directory.url is not a database URL",
-            hint="for example sqlite:////var/lib/postmaster/directory.db",
-        ) from None
-    if url.get_backend_name() != "sqlite":
-        raise DirectoryError(
-            f"directory.url names {url.get_backend_name()}, which is not supported yet",
-            hint="use sqlite:////var/lib/postmaster/directory.db",
-        )
-    if not url.database or url.database == ":memory:":
-        raise DirectoryError("directory.url names no file", hint="use sqlite:////absolute/path/directory.db")
-    _check_file(Path(url.database), create)
-    engine = create_engine(url, connect_args={"isolation_level": None, "timeout": LOCK_TIMEOUT})
-
-    @event.listens_for(engine, "connect")
-    def prepare(dbapi: Any, _record: Any) -> None:
-        dbapi.execute("PRAGMA foreign_keys=ON")
-        dbapi.execute("PRAGMA trusted_schema=OFF")
-
-    @event.listens_for(engine, "begin")
-    def begin(connection: Connection) -> None:
-        # The driver is in autocommit, so that a transaction begins where we say and with the lock we say.
-        connection.exec_driver_sql(connection.get_execution_options().get("postmaster_begin", "BEGIN"))
-
-    return engine
-
-
 def current_revision(connection: Connection) -> str | None:
     """The revision of the truth, None where it was never set up."""
     if not connection.dialect.has_table(connection, "alembic_version"):
@@ -329,50 +289,6 @@ def check_revision(revision: str | None) -> None:
             f"the directory is of version {revision}, this program needs {REVISION}",
             hint=INIT_HINT if revision < REVISION else "install the newer postmaster that made it",
         )
-
-
-def _check_file(file: Path, create: bool) -> None:
-    try:
-        mode = file.stat().st_mode
-    except FileNotFoundError:
-        if not create:
-            raise DirectoryError(f"there is no directory at {file}", hint=INIT_HINT) from None
-        try:
-            os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-        except FileExistsError:
-            pass  # another init was quicker
-        except OSError as error:
-            raise DirectoryError(f"{file} cannot be made: {error.strerror}") from None
-        return
-    except OSError as error:
-        raise DirectoryError(
-            f"the directory {file} cannot be opened: {error.strerror}", hint="run it as root"
-        ) from None
-    if not stat.S_ISREG(mode):
-        raise DirectoryError(f"the directory {file} is not a regular file")
-    if not os.access(file, os.R_OK | os.W_OK):
-        raise DirectoryError(
-            f"the directory {file} cannot be opened: Permission denied", hint="run it as root"
-        )
-
-
-@contextmanager
-def _plain_errors(settings: Settings) -> Iterator[None]:
-    """Turn the database's complaints into one clear line."""
-    try:
-        yield
-    except OperationalError as error:
-        text = str(error.orig)
-        if "locked" in text:
-            raise DirectoryError(
-                f"another command kept the directory locked for {LOCK_TIMEOUT:g} s",
-                hint="try again; see who holds it with: fuser " + str(settings.directory.file),
-            ) from error
-        raise DirectoryError(f"the directory cannot be used: {text}") from error
-    except DatabaseError as error:
-        raise DirectoryError(
-            f"the directory is damaged or not ours: {error.orig}", hint="restore it from a backup"
-        ) from error
 
 
 def as_json(row: dict[str, Any] | None) -> str | None:

@@ -21,9 +21,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import sqlite3
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,14 +30,13 @@ from urllib.parse import quote
 
 from postmaster.errors import DirectoryError
 from postmaster.files import make_folder
-from postmaster.settings import LookupsSettings, Settings
+from postmaster.settings import LookupsSettings
 
 #: Changes with the tables or views below; a file of another version is made anew in place.
 VERSION = 3
 LOCK_TIMEOUT = 30.0  # seconds
 FILE_MODE = 0o640
 FOLDER_MODE = 0o711  # servers pass through; they need not list
-PROBE_LIFETIME = 600.0  # seconds after which a probe that was left behind is taken away
 
 #: What stands for no end: the first second past what a date can say.
 EVER = 253402300800
@@ -90,7 +87,7 @@ CREATE VIEW virtual_mailbox AS
 CREATE VIEW virtual_alias AS
     SELECT a.local_part, d.name AS domain,
            t.local_part AS target_local, t.domain AS target_domain,
-           EXISTS (SELECT 1 FROM domain l WHERE l.name = t.domain) AS is_local
+           CASE WHEN EXISTS (SELECT 1 FROM domain l WHERE l.name = t.domain) THEN 1 ELSE 0 END AS is_local
     FROM domain d JOIN address a ON a.domain_id = d.id JOIN open_target t ON t.source_id = a.id
     WHERE a.local_part <> ''
     UNION ALL
@@ -153,7 +150,9 @@ CREATE VIEW app_passdb AS
     SELECT m.login, m.service, p.sha256, p.name FROM may m JOIN app_password p ON p.account_id = m.id
     WHERE CASE m.needs WHEN 'imap' THEN p.imap WHEN 'pop3' THEN p.pop3 WHEN 'send' THEN p.send END = 1;
 CREATE VIEW userdb AS
-    SELECT login, mail_id, quota_bytes, (receive AND unixepoch() < until) AS receive, redirects FROM account;
+    SELECT login, mail_id, quota_bytes,
+           CASE WHEN receive = 1 AND unixepoch() < until THEN 1 ELSE 0 END AS receive, redirects
+    FROM account;
 CREATE VIEW user_list AS SELECT login FROM account;
 """
 
@@ -166,6 +165,11 @@ class LookupFile:
     schema: str
     tables: tuple[str, ...]
     group_setting: str
+
+    @property
+    def schema_name(self) -> str:
+        """Of the schema, and of the role that reads it, where servers query PostgreSQL."""
+        return self.name.removesuffix(".db")
 
     def path(self, settings: LookupsSettings) -> Path:
         return settings.directory / self.name
@@ -216,6 +220,19 @@ def writing(file: LookupFile, settings: LookupsSettings) -> Iterator[sqlite3.Con
         raise DirectoryError(f"the look-up file {path} cannot be written: {error.strerror}") from error
 
 
+@contextmanager
+def reading(path: Path) -> Iterator[sqlite3.Connection]:
+    """A look at one moment of a look-up file. Raises DirectoryError."""
+    try:
+        with contextlib.closing(_look(path)) as connection:
+            connection.execute("BEGIN")
+            yield connection
+    except sqlite3.Error as error:
+        raise DirectoryError(
+            f"the look-up file {path} cannot be read: {error}", hint="run: postmaster publish --rebuild"
+        ) from error
+
+
 def replace_damaged(settings: LookupsSettings) -> tuple[Path, ...]:
     """Put an empty file in the place of each one that cannot be read; gives back which.
 
@@ -242,55 +259,6 @@ def published_entry(path: Path) -> tuple[int, str] | None:
     except sqlite3.Error:
         return None
     return None if row is None or row[2] != VERSION else (row[0], row[1])
-
-
-@dataclass(frozen=True, slots=True)
-class Probe:
-    """An account that exists in the look-ups alone, for a proof on live servers."""
-
-    address: str
-    password: str
-    domain: str
-
-
-@contextmanager
-def probe_account(settings: Settings) -> Iterator[Probe]:
-    """A mailbox with a random password in a domain of its own, gone when the block ends.
-
-    Its rows have negative ids, which say when they were made; publishing takes away what a crash
-    left behind. Raises DirectoryError.
-    """
-    from postmaster.directory import passwords
-
-    name = f"probe-{secrets.token_hex(6)}.invalid"  # RFC 2606: never a real domain
-    probe = Probe(f"probe@{name}", passwords.generate_password(), name)
-    hashed = passwords.hash_password(probe.password)
-    row_id = -time.time_ns() // 1000
-    try:
-        with writing(DOVECOT, settings.lookups) as connection:
-            connection.execute(
-                "INSERT INTO account VALUES (?, ?, ?, ?, 1, 1, 1, 1, 1, NULL, 1, ?)",
-                (row_id, probe.address, hashed, f"probe-{secrets.token_hex(8)}", EVER),
-            )
-        with writing(POSTFIX, settings.lookups) as connection:
-            connection.execute("INSERT INTO domain VALUES (?, ?, NULL)", (row_id, name))
-            connection.execute(
-                "INSERT INTO address VALUES (?, ?, 'probe', 'user', 0, 0, ?, ?, ?)",
-                (row_id, row_id, EVER, EVER, probe.address),
-            )
-        yield probe
-    finally:
-        for file in FILES:
-            with writing(file, settings.lookups) as connection:
-                for table in file.tables:
-                    connection.execute(f"DELETE FROM {table} WHERE id = ?", (row_id,))
-
-
-def remove_old_probes(connection: sqlite3.Connection, file: LookupFile) -> None:
-    """Take away probes that outlived any proof."""
-    cutoff = -int((time.time() - PROBE_LIFETIME) * 1e6)
-    for table in file.tables:
-        connection.execute(f"DELETE FROM {table} WHERE id < 0 AND id > ?", (cutoff,))
 
 
 def prepare_folder(settings: LookupsSettings) -> bool:
@@ -383,14 +351,15 @@ def _upgrade(connection: sqlite3.Connection, file: LookupFile) -> None:
     ).fetchall()
     for kind, name in sorted(there, reverse=True):  # views before tables
         connection.execute(f'DROP {kind} "{name}"')
-    for statement in _statements(_PUBLISHED + file.schema):
+    for statement in statements(file):
         connection.execute(statement)
     connection.execute("INSERT INTO published VALUES (1, ?, 0, '')", (VERSION,))
 
 
-def _statements(script: str) -> Iterator[str]:
+def statements(file: LookupFile) -> Iterator[str]:
+    """Each one that makes the file's tables and views."""
     # Not executescript(): it would commit the transaction that this is part of.
-    lines = [line for line in script.splitlines() if not line.lstrip().startswith("--")]
+    lines = [line for line in (_PUBLISHED + file.schema).splitlines() if not line.lstrip().startswith("--")]
     for statement in "\n".join(lines).split(";\n"):
         if statement.strip():
             yield statement

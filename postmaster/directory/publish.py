@@ -12,7 +12,6 @@ that the truth does not have (the truth was restored from a backup, or is anothe
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -25,7 +24,9 @@ from postmaster.address import Address, Domain, LocalPart
 from postmaster.directory import dead_ends, lookups
 from postmaster.directory.batches import batches
 from postmaster.directory.dead_ends import DeadEnds, seconds
-from postmaster.directory.lookups import DOVECOT, FILES, LookupFile
+from postmaster.directory.lookups import DOVECOT, LookupFile
+from postmaster.directory.places import Writing, places
+from postmaster.directory.probe import remove_old_probes
 from postmaster.directory.schema import (
     account,
     address,
@@ -41,7 +42,7 @@ from postmaster.errors import DirectoryError
 from postmaster.settings import LookupsSettings
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
+    from sqlalchemy import Connection, Engine
 
 #: Table -> its column with the address that is published with it.
 _OWNER = {target.name: "source_id", app_password.name: "account_id", sender_grant.name: "account_id"}
@@ -54,8 +55,8 @@ class Published:
     """What a run of publishing did."""
 
     entries: int  # journal entries that were not yet in every file
-    files: tuple[Path, ...]  # files that were written
-    rebuilt: tuple[Path, ...]  # those written anew from the whole truth
+    files: tuple[Path | str, ...]  # files, or schemas, that were written
+    rebuilt: tuple[Path | str, ...]  # those written anew from the whole truth
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,40 +68,45 @@ class _Changed:
     addresses: frozenset[int]
 
 
-def is_behind(settings: LookupsSettings, read: Reader) -> bool:
-    """Whether a file is missing, without its side files, or behind the truth."""
+def is_behind(settings: LookupsSettings, read: Reader, engine: Engine | None = None) -> bool:
+    """Whether a place is missing, not whole, or behind the truth."""
     with read() as reading:
         newest = _newest(reading)
-    for file in FILES:
-        path = file.path(settings)
-        if lookups.published_entry(path) != newest or not all(s.exists() for s in lookups.side_files(path)):
-            return True
-    return False
+    return any(place.entry() != newest for place in places(settings, engine))
 
 
-def publish(settings: LookupsSettings, read: Reader, *, rebuild: bool = False) -> Published:
-    """Publish what is not published yet, or with `rebuild` everything. Raises DirectoryError."""
-    if not settings.directory.is_dir():
+def publish(
+    settings: LookupsSettings, read: Reader, *, rebuild: bool = False, engine: Engine | None = None
+) -> Published:
+    """Publish what is not published yet, or with `rebuild` everything. Raises DirectoryError.
+
+    With a PostgreSQL's `engine` to its schemas as well, where they are.
+    """
+    files = settings.source != "database"
+    if files and not settings.directory.is_dir():
         raise DirectoryError(f"the folder {settings.directory} is missing", hint="run: postmaster init")
-    replaced = lookups.replace_damaged(settings) if rebuild else ()
-    written, rebuilt, entries = [], list(replaced), 0
-    for file in FILES:
-        with lookups.writing(file, settings) as connection:
-            lookups.remove_old_probes(connection, file)
+    replaced = lookups.replace_damaged(settings) if rebuild and files else ()
+    written: list[Path | str] = []
+    rebuilt: list[Path | str] = list(replaced)
+    entries = 0
+    for place in places(settings, engine):
+        file = place.file
+        with place.writing() as connection:
+            remove_old_probes(connection, file)
             known = connection.execute("SELECT entry, made_at FROM published").fetchone()
             # After the write lock: nobody else can publish a later state and have it undone here.
             with read() as reading:
                 newest = _newest(reading)
-                anew = rebuild or not _is_known(reading, known)
+                anew = rebuild or not is_known(reading, known)
                 if anew:
                     _write_all(connection, file, reading)
                 elif known != newest:
                     _write_changed(connection, file, reading, known[0])
             if anew or known != newest:
                 connection.execute("UPDATE published SET entry = ?, made_at = ?", newest)
-                written.append(file.path(settings))
-                if anew and file.path(settings) not in rebuilt:
-                    rebuilt.append(file.path(settings))
+                written.append(place.name)
+                if anew and place.name not in rebuilt:
+                    rebuilt.append(place.name)
                 if not anew:
                     entries = max(entries, newest[0] - known[0])
     return Published(entries, tuple(written), tuple(rebuilt))
@@ -113,7 +119,7 @@ def _newest(reading: Connection) -> tuple[int, str]:
     return (0, "") if row is None else (row.id, row.made_at.isoformat())
 
 
-def _is_known(reading: Connection, entry: tuple[int, str]) -> bool:
+def is_known(reading: Connection, entry: tuple[int, str]) -> bool:
     """Whether the truth has this very entry, so that what follows it is all that is missing."""
     if entry[0] == 0:
         # A new file knows nothing; so does one beside a truth that never changed.
@@ -143,7 +149,7 @@ def _changed(reading: Connection, since: int) -> _Changed:
     return _Changed(frozenset(domains), frozenset(names), frozenset(addresses))
 
 
-def _write_changed(connection: sqlite3.Connection, file: LookupFile, reading: Connection, since: int) -> None:
+def _write_changed(connection: Writing, file: LookupFile, reading: Connection, since: int) -> None:
     changed = _changed(reading, since)
     ids = set(changed.addresses)
     for batch in batches(changed.domains):
@@ -163,7 +169,7 @@ def _write_changed(connection: sqlite3.Connection, file: LookupFile, reading: Co
         _write_addresses(connection, file, reading, batch, ends)
 
 
-def _write_all(connection: sqlite3.Connection, file: LookupFile, reading: Connection) -> None:
+def _write_all(connection: Writing, file: LookupFile, reading: Connection) -> None:
     for table in file.tables:
         connection.execute(f"DELETE FROM {table} WHERE id > 0")  # probes stay
     if file is not DOVECOT:
@@ -174,14 +180,14 @@ def _write_all(connection: sqlite3.Connection, file: LookupFile, reading: Connec
         _write_addresses(connection, file, reading, batch, ends)
 
 
-def _write_domains(connection: sqlite3.Connection, reading: Connection, ids: list[int]) -> None:
+def _write_domains(connection: Writing, reading: Connection, ids: list[int]) -> None:
     rows = reading.execute(
         select(domain.c.id, domain.c.name, domain.c.alias_of_id).where(domain.c.id.in_(ids))
     )
     connection.executemany("INSERT INTO domain VALUES (?, ?, ?)", [tuple(row) for row in rows])
 
 
-def _delete_addresses(connection: sqlite3.Connection, file: LookupFile, ids: list[int]) -> None:
+def _delete_addresses(connection: Writing, file: LookupFile, ids: list[int]) -> None:
     if file is DOVECOT:
         _delete(connection, "account", "id", ids)
         _delete(connection, "app_password", "account_id", ids)
@@ -192,7 +198,7 @@ def _delete_addresses(connection: sqlite3.Connection, file: LookupFile, ids: lis
 
 
 def _write_addresses(
-    connection: sqlite3.Connection, file: LookupFile, reading: Connection, ids: list[int], ends: DeadEnds
+    connection: Writing, file: LookupFile, reading: Connection, ids: list[int], ends: DeadEnds
 ) -> None:
     rows = reading.execute(
         select(address, domain.c.name.label("domain_name"), account)
@@ -223,7 +229,7 @@ def _write_addresses(
     connection.executemany("INSERT INTO sender_grant VALUES (?, ?, ?, ?)", [tuple(row) for row in granted])
 
 
-def _write_accounts(connection: sqlite3.Connection, reading: Connection, rows: list[Any]) -> None:
+def _write_accounts(connection: Writing, reading: Connection, rows: list[Any]) -> None:
     connection.executemany(
         "INSERT INTO account VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         [
@@ -255,6 +261,6 @@ def _address_row(row: Any, ends: DeadEnds) -> tuple[Any, ...]:
     return (*common, seconds(row.until) if sends else 0, f"{row.local_part}@{row.domain_name}")
 
 
-def _delete(connection: sqlite3.Connection, table: str, column: str, ids: list[int]) -> None:
+def _delete(connection: Writing, table: str, column: str, ids: list[int]) -> None:
     marks = ", ".join("?" * len(ids))
     connection.execute(f"DELETE FROM {table} WHERE {column} IN ({marks})", ids)

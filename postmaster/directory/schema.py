@@ -47,12 +47,14 @@ metadata = MetaData(
 
 # SQLite gives AUTOINCREMENT to INTEGER keys only, PostgreSQL wants 64 bits.
 _Id = BigInteger().with_variant(Integer(), "sqlite")
+# Compared and sorted by bytes, as SQLite does, whatever the locale of a PostgreSQL database.
+_Text = Text().with_variant(Text(collation="C"), "postgresql")
 
 domain = Table(
     "domain",
     metadata,
     Column("id", _Id, primary_key=True),
-    Column("name", Text, nullable=False, unique=True),  # A-label, lower case
+    Column("name", _Text, nullable=False, unique=True),  # A-label, lower case
     Column("alias_of_id", _Id, ForeignKey("domain.id"), index=True),
     Column("created_at", DateTime, nullable=False),  # UTC
     sqlite_autoincrement=True,
@@ -63,8 +65,8 @@ address = Table(
     metadata,
     Column("id", _Id, primary_key=True),
     Column("domain_id", _Id, ForeignKey("domain.id"), nullable=False),
-    Column("local_part", Text, nullable=False),  # lower case; empty: the domain's catch-all
-    Column("kind", Text, nullable=False),
+    Column("local_part", _Text, nullable=False),  # lower case; empty: the domain's catch-all
+    Column("kind", _Text, nullable=False),
     Column("created_at", DateTime, nullable=False),
     Column("until", DateTime),  # UTC; NULL: for good
     UniqueConstraint("domain_id", "local_part"),
@@ -77,9 +79,9 @@ account = Table(
     "account",
     metadata,
     Column("id", _Id, ForeignKey("address.id"), primary_key=True, autoincrement=False),
-    Column("mail_id", Text, nullable=False, unique=True),  # names the mail folder, for good
-    Column("name", Text, nullable=False),
-    Column("password", Text, nullable=False),  # {SCHEME}hash; empty: there is none, nobody logs in by it
+    Column("mail_id", _Text, nullable=False, unique=True),  # names the mail folder, for good
+    Column("name", _Text, nullable=False),
+    Column("password", _Text, nullable=False),  # {SCHEME}hash; empty: there is none, nobody logs in by it
     Column("login", Boolean, nullable=False),
     Column("imap", Boolean, nullable=False),
     Column("pop3", Boolean, nullable=False),
@@ -97,9 +99,9 @@ target = Table(
     Column("id", _Id, primary_key=True),
     Column("source_id", _Id, ForeignKey("address.id"), nullable=False),
     Column("position", Integer, nullable=False),
-    Column("local_part", Text, nullable=False),  # external form, with its extension
-    Column("base", Text, nullable=False),  # the local part without its extension
-    Column("domain", Text, nullable=False),  # A-label; hosted here or anywhere
+    Column("local_part", _Text, nullable=False),  # external form, with its extension
+    Column("base", _Text, nullable=False),  # the local part without its extension
+    Column("domain", _Text, nullable=False),  # A-label; hosted here or anywhere
     UniqueConstraint("source_id", "position"),
     UniqueConstraint("source_id", "local_part", "domain"),
     Index(None, "domain", "base"),
@@ -111,8 +113,8 @@ app_password = Table(
     metadata,
     Column("id", _Id, primary_key=True),
     Column("account_id", _Id, ForeignKey("account.id"), nullable=False),
-    Column("name", Text, nullable=False),
-    Column("sha256", Text, nullable=False, unique=True),  # hexadecimal, of 128 random bits or more
+    Column("name", _Text, nullable=False),
+    Column("sha256", _Text, nullable=False, unique=True),  # hexadecimal, of 128 random bits or more
     Column("imap", Boolean, nullable=False),
     Column("pop3", Boolean, nullable=False),
     Column("send", Boolean, nullable=False),
@@ -127,7 +129,7 @@ sender_grant = Table(
     Column("id", _Id, primary_key=True),
     Column("account_id", _Id, ForeignKey("account.id"), nullable=False),
     Column("domain_id", _Id, ForeignKey("domain.id"), nullable=False),
-    Column("local_part", Text, nullable=False),  # lower case, no extension; empty: the whole domain
+    Column("local_part", _Text, nullable=False),  # lower case, no extension; empty: the whole domain
     Column("created_at", DateTime, nullable=False),
     UniqueConstraint("account_id", "domain_id", "local_part"),
     Index(None, "domain_id", "local_part"),
@@ -139,9 +141,9 @@ removed_mailbox = Table(
     metadata,
     Column("id", _Id, primary_key=True),
     Column("account_id", _Id, nullable=False),  # it had; never used again
-    Column("mail_id", Text, nullable=False, unique=True),
-    Column("address", Text, nullable=False),  # it had, with an A-label
-    Column("mail", Text, nullable=False),  # where the folder belongs now
+    Column("mail_id", _Text, nullable=False, unique=True),
+    Column("address", _Text, nullable=False),  # it had, with an A-label
+    Column("mail", _Text, nullable=False),  # where the folder belongs now
     Column("removed_at", DateTime, nullable=False),
     CheckConstraint("mail IN ('trash', 'keep', 'delete')", name="mail"),
     sqlite_autoincrement=True,
@@ -152,10 +154,10 @@ journal = Table(
     metadata,
     Column("id", _Id, primary_key=True),
     Column("made_at", DateTime, nullable=False, index=True),
-    Column("actor", Text, nullable=False),
-    Column("command", Text, nullable=False),
-    Column("reason", Text),
-    Column("undoes", Text),  # JSON list of entries; NULL: no undo
+    Column("actor", _Text, nullable=False),
+    Column("command", _Text, nullable=False),
+    Column("reason", _Text),
+    Column("undoes", _Text),  # JSON list of entries; NULL: no undo
     sqlite_autoincrement=True,
 )
 
@@ -164,10 +166,10 @@ journal_row = Table(
     metadata,
     Column("entry_id", _Id, ForeignKey("journal.id"), primary_key=True, autoincrement=False),
     Column("position", Integer, primary_key=True, autoincrement=False),
-    Column("table_name", Text, nullable=False),
+    Column("table_name", _Text, nullable=False),
     Column("row_id", _Id, nullable=False),
-    Column("before", Text),  # JSON object; NULL: the row was not there
-    Column("after", Text),  # JSON object; NULL: the row is gone
+    Column("before", _Text),  # JSON object; NULL: the row was not there
+    Column("after", _Text),  # JSON object; NULL: the row is gone
     Column("has_hash", Boolean, nullable=False),  # of a password, that is to be taken out in time
     Index(None, "table_name", "row_id"),
     Index(

@@ -139,10 +139,15 @@ class _Undo:
                 hint="restore it from a backup",
             )
         for row in reversed(rows):
-            try:
+            self._try(entry, row)
+
+    def _try(self, entry: Entry, row: RowChange) -> None:
+        try:
+            # What fails takes the whole transaction along in PostgreSQL, and the conflict asks on.
+            with self._connection.begin_nested():
                 self._row(entry, row)
-            except IntegrityError as error:
-                raise self._conflict(entry, row, "something else stands in the way") from error
+        except IntegrityError as error:
+            raise self._conflict(entry, row, "something else stands in the way") from error
 
     def user(self, entry: Entry, account_id: int) -> None:
         """Undo what an entry did to one user, and to the targets of others that named the user."""
@@ -155,10 +160,7 @@ class _Undo:
             if row.table in own and (row.before or row.after or {}).get(own[row.table]) == account_id
         ]
         for row in reversed(mine):
-            try:
-                self._row(entry, row)
-            except IntegrityError as error:
-                raise self._conflict(entry, row, "something else stands in the way") from error
+            self._try(entry, row)
         where = self.address_of(account_id)
         for row in rows:
             if row.table == target.name and row not in mine and row.after is None and row.before:

@@ -29,9 +29,9 @@ class Figures:
     """What happened within a period. Counts are as in docs/trace.md, bytes in bytes, delays in seconds.
 
     `received` and `bytes_received` are messages that came in, `delivered` and `bytes_delivered` deliveries,
-    each for one recipient. `deferred` is messages, `deferrals` attempts. The delays are those of deliveries
-    that succeeded, None where there was none. `problems` says what could not be read: then all may be too
-    small.
+    each for one recipient. `deferred` is messages, `deferrals` attempts, `refused` passwords. The delays are
+    those of deliveries that succeeded, None where there was none. `problems` says what could not be read:
+    then all may be too small.
     """
 
     since: float | None  # seconds since 1970
@@ -46,6 +46,7 @@ class Figures:
     deferrals: int
     bounced: int
     rejected: int
+    refused: int
     held: int
     discarded: int
     expired: int
@@ -65,7 +66,8 @@ def figures(settings: Settings, period: Period, top: int = 10) -> Figures:
 def of_logs(logs: Sequence[Sequence[Source]], period: Period, top: int = 10) -> Figures:
     """The figures of a period of some logs; of names the `top` most frequent."""
     notes = Notes()
-    made = report.report(report.count(logs, period, Filter(), notes), top)
+    counted = report.count(logs, period, Filter(), notes)
+    made = report.report(counted, top)
     totals: Mapping[str, int] = made["totals"]
     delays = made["delays"][0]
     return Figures(
@@ -73,6 +75,7 @@ def of_logs(logs: Sequence[Sequence[Source]], period: Period, top: int = 10) -> 
         period.until,
         made["lines"],
         **{key: number for key, number in totals.items() if key in Figures.__slots__},
+        refused=sum(counted.failed_clients.values()),
         delay_median=delays["median"],
         delay_p95=delays["p95"],
         senders=_named(made["senders"], "messages"),

@@ -19,9 +19,14 @@ import ruamel.yaml
 
 import postmaster.bulk.reading
 import postmaster.cli.directory.document
+import postmaster.cli.health.check
 import postmaster.cli.publish
 import postmaster.cli.user.accounts
 import postmaster.cli.user.remove
+import postmaster.health.checks.webmail
+import postmaster.health.judge
+import postmaster.health.record
+import postmaster.health.report.rows
 import postmaster.lifecycle.removal
 from postmaster.address import parse_address
 from postmaster.cli.main import main
@@ -29,15 +34,7 @@ from postmaster.directory import passwords, users
 from postmaster.directory.database import open_directory
 from postmaster.settings import load_settings
 
-LOADED = (
-    ruamel.yaml,
-    postmaster.bulk,
-    postmaster.cli.directory,
-    postmaster.cli.publish,
-    postmaster.cli.user,
-    postmaster.lifecycle,
-    passwords,
-)
+LOADED = (ruamel.yaml, postmaster.bulk, postmaster.cli, postmaster.health, postmaster.lifecycle, passwords)
 
 
 def bulk(settings_file: str, first: int, last: int, name: str) -> int:

@@ -24,10 +24,10 @@ def findings(settings: Settings) -> Iterator[Finding]:
     from postmaster.directory.snapshot import take
     from postmaster.routing.check import folders, graph, lookups, postfix, roles
 
-    # The look-ups while the truth is held: nobody can publish a later state meanwhile.
+    # The look-ups while the truth is held: in a file nobody can publish a later state meanwhile.
     with open_directory(settings, publish=False) as directory, directory.read() as reading:
         snapshot = take(reading)
-        behind = list(lookups.check(snapshot, settings))
+        behind = list(lookups.check(snapshot, directory))
     yield from graph.check(snapshot)
     yield from roles.check(snapshot, settings)
     yield from behind

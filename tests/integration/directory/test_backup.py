@@ -39,6 +39,8 @@ with open_directory(settings) as directory:
 print(number)
 """
 
+pytestmark = pytest.mark.sqlite_only
+
 
 def truth(settings: Settings) -> dict[str, list[Any]]:
     file = settings.directory.file

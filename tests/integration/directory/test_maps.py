@@ -72,7 +72,7 @@ def queries() -> list[tuple[str, str, str]]:
     wish = Wish(
         version=(2, 3),
         config=Path("/etc/dovecot/dovecot.conf"),
-        database=Path("/l/dovecot.db"),
+        source=Path("/l/dovecot.db"),
         queue_directory=Path("/spool"),
         server=ServerSettings(),
         mail_root=Path("/mail"),

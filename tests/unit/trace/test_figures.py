@@ -45,7 +45,7 @@ def test_the_figures_of_a_log_whose_lines_are_known(tmp_path: Path) -> None:
         since=None, until=None, lines=11, received=2, bytes_received=1500, delivered=2, bytes_delivered=2000,
         forwarded=0, deferred=1, deferrals=1, bounced=1, rejected=1, held=0, discarded=0, expired=0,
         delay_median=2.5, delay_p95=63.0, senders=(Named("amy@x.test", 1), Named("root@x.test", 1)),
-        failed_logins=(Named("amy@x.test", 1),), failed_clients=(Named("unknown[192.0.2.9]", 1),), problems=(),
+        failed_logins=(Named("amy@x.test", 1),), failed_clients=(Named("unknown[192.0.2.9]", 1),), problems=(), refused=1,
     )  # fmt: skip
     late = figures(settings, Period(NOON.timestamp() + 60), top=1)
     assert (late.delivered, late.bounced, late.received, late.rejected) == (1, 1, 1, 0)
