@@ -514,9 +514,9 @@ class _Writer:
         self._lists()
         self._grants()
         self._app_passwords()
-        for one in self._by["delete", "domain"]:
-            assert isinstance(one.entry, DomainEntry)
-            domains.remove(self._change, one.entry.domain)
+        gone = [one.entry for one in self._by["delete", "domain"] if isinstance(one.entry, DomainEntry)]
+        for entry in sorted(gone, key=lambda entry: entry.alias_of is None):  # alias domains first
+            domains.remove(self._change, entry.domain)
             self._tell(1)
 
     def _tell(self, count: int) -> None:

@@ -111,7 +111,7 @@ class Gathered:
         if not home.is_absolute():
             home = PurePosixPath(self.old_root) / folder
         parts = home.parts
-        if ".." in parts or "\0" in folder or not folder.isprintable():
+        if ".." in (*parts, *PurePosixPath(inside).parts) or not (folder + inside).isprintable():
             self.note(f"{address}: the mail folder {folder[:100]!r} is left where it is, its name is no path")
             return None, None
         where = shlex.quote(str(home))

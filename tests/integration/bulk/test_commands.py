@@ -58,7 +58,8 @@ def test_a_bad_row_stops_the_import_or_is_left_out(house: Cli, tmp_path: Path) -
     assert "line 4: user dora@nowhere.test: domain nowhere.test is not hosted here" in refused.err
     assert house("directory", "export", "--with-hashes").out == before
     done = house("directory", "import", str(file), "--keep-going", "-o", "json", expect=3)
-    assert key_paths(done.json) == json_keys("directory import")
+    documented = json_keys("directory import")
+    assert key_paths(done.json) == {key for key in documented if not key.startswith("moves[]")}
     assert done.json["created"] == 1
     assert done.json["without_password"] == ["carl@example.org"]
     house("undo", "--yes")

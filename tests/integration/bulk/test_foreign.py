@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
+from postmaster.bulk.foreign import dump
 from tests.integration.cli.conftest import Cli
+from tests.tools.documented import json_keys, key_paths
 
 BLF = "$2y$05$" + "b" * 53
 SHA = "$6$saltsalt$" + "a" * 86
@@ -124,8 +126,6 @@ def test_postfixadmin_from_a_dump(cli: Cli, tmp_path: Path) -> None:
 
 def test_postfixadmin_from_a_database_by_url_and_by_file(cli: Cli, tmp_path: Path) -> None:
     file = tmp_path / "postfixadmin.db"
-    from postmaster.bulk.foreign import dump
-
     tables = ("domain", "alias_domain", "mailbox", "alias", "vacation")
     with closing(sqlite3.connect(file)) as connection:
         for name, rows in dump.read(POSTFIXADMIN, tables).tables.items():
@@ -188,6 +188,7 @@ def test_passwd_file(cli: Cli, tmp_path: Path) -> None:
     assert people["carl@example.net"]["password"] == ""
     assert [one["place"] for one in done["problems"]] == ["line 5", "line 7"]
     assert [one["address"] for one in done["moves"]] == ["bob@example.org"]
+    assert key_paths(done) == json_keys("directory import")
     assert any("allow_nets" in note for note in done["notes"])
 
 

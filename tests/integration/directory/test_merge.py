@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -17,13 +18,25 @@ from postmaster.bulk import reading, writing
 from postmaster.bulk.writing import As
 from postmaster.directory import merge
 from postmaster.directory.database import Directory, open_directory
-from postmaster.directory.entries import CLASSES, AliasEntry, Entry, Listed, UserEntry
+from postmaster.directory.entries import (
+    CLASSES,
+    AliasEntry,
+    AppPasswordEntry,
+    DomainEntry,
+    Entry,
+    ForwardEntry,
+    GrantEntry,
+    Listed,
+    UserEntry,
+)
 from postmaster.directory.inventory import take
 from postmaster.directory.merge import Wanted
 from postmaster.directory.migrate import initialise
 from postmaster.directory.schema import journal
-from tests.tools.building import A, Builder, settings_under
+from tests.tools.building import HASH, A, Builder, D, settings_under
 from tests.tools.entries import directories
+
+SOON = datetime(2090, 1, 1, tzinfo=UTC)
 
 
 @contextmanager
@@ -57,7 +70,7 @@ def through_a_file(directory: Directory, form: As) -> Wanted:
     return reading.parse(output.getvalue(), form)
 
 
-@settings(max_examples=12, suppress_health_check=list(HealthCheck))
+@settings(max_examples=6, suppress_health_check=list(HealthCheck))
 @given(entries=directories())
 def test_round_trip_without_loss_and_a_second_time_changes_nothing(entries: list[Entry]) -> None:
     with empty() as directory:
@@ -191,3 +204,48 @@ def test_it_is_one_entry_of_the_journal(directory: Directory, make: Builder) -> 
     bring(directory, entries_of(*(UserEntry(A(f"u{n}@g.test")) for n in range(50))))
     with directory.read() as connection:
         assert len(connection.execute(select(journal.c.id)).all()) == len(before) + 1
+
+
+#: A directory with everything in it.
+EVERYTHING: list[Entry] = [
+    DomainEntry(D("g.test")),
+    DomainEntry(D("h.test")),
+    DomainEntry(D("t.test"), D("g.test")),
+    UserEntry(A("amy@g.test"), "Amy", HASH, quota_bytes=1, locked_at=SOON, mail_id="g/amy", until=SOON),
+    UserEntry(A("bob@h.test"), login=False, imap=False, pop3=False, send=False, receive=False, mail_id="b"),
+    AliasEntry(A("@g.test"), (A("bob@h.test"), A("x@elsewhere.test")), SOON),
+    AliasEntry(A("all@h.test"), (A("amy+x@t.test"),)),
+    ForwardEntry(A("amy@g.test"), (A("y@elsewhere.test"), A("all@h.test")), keep_copy=False, until=SOON),
+    GrantEntry(A("amy@g.test"), A("@h.test")),
+    AppPasswordEntry(A("bob@h.test"), "phone", "0" * 64, ("imap",)),
+]
+
+
+def test_on_either_database_everything_is_written_changed_and_taken_away(directory: Directory) -> None:
+    entries = [one for one in EVERYTHING if one.title != "amy@g.test" or one.kind != "forward"]
+    looping = bring(directory, entries_of(*EVERYTHING))
+    assert [one.kind for one in looping.problems] == ["alias", "forward"]
+    plan = bring(directory, entries_of(*entries))
+    assert plan.problems == []
+    with directory.read() as connection:
+        assert merge.plan(connection, entries_of(*entries), update=False).differences == []
+    changed = [
+        replace(one, name="other", quota_bytes=None, until=None, pop3=True)
+        if isinstance(one, UserEntry)
+        else replace(one, sha256="1" * 64, protocols=("send",))
+        if isinstance(one, AppPasswordEntry)
+        else replace(one, targets=one.targets[::-1], until=None)
+        if isinstance(one, AliasEntry)
+        else one
+        for one in entries
+    ]
+    changed.append(ForwardEntry(A("bob@h.test"), (A("y@elsewhere.test"),), keep_copy=False, until=SOON))
+    document = replace(entries_of(*changed), manages=frozenset(CLASSES), complete=True)
+    assert bring(directory, document).problems == []
+    with directory.read() as connection:
+        assert merge.plan(connection, document, update=True).differences == []
+    amy = next(one for one in all_of(directory) if one.title == "amy@g.test")
+    assert isinstance(amy, UserEntry)
+    assert (amy.name, amy.until, amy.locked_at, amy.password) == ("other", None, SOON, HASH)
+    assert bring(directory, Wanted(manages=frozenset(CLASSES), complete=True)).problems == []
+    assert all_of(directory) == []
