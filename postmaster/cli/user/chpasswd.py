@@ -15,7 +15,7 @@ from postmaster.render.output import Format
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 LINE_LIMIT = 4096  # bytes
-LINES = 1_000_000
+INPUT_LIMIT = 256 << 20  # bytes
 
 
 @app.command(
@@ -42,29 +42,42 @@ def chpasswd(
 
     if sys.stdin.isatty():
         raise UsageError("lines are read from standard input", hint="postmaster user chpasswd < FILE")
-    lines = sys.stdin.buffer.readlines(LINES * 64)
+    data = sys.stdin.buffer.read(INPUT_LIMIT + 1)
+    if len(data) > INPUT_LIMIT:
+        raise UsageError(f"standard input has more than {INPUT_LIMIT >> 20} MiB", hint="split it")
     entry = None
     problems: list[tuple[int, str, str]] = []
+    named: dict[Address, tuple[int, str]] = {}
+    found: dict[Address, str] = {}
     with state_of(context).directory("user chpasswd", reason=reason) as directory:
-        found: dict[Address, tuple[int, str]] = {}
-        with directory.read() as reading, bar(len(lines), "passwords") as tell:
-            for number, line in enumerate(lines, 1):
+        with directory.read() as reading:
+            for number, line in enumerate(data.split(b"\n"), 1):
                 shown = ""
                 try:
+                    if not line.strip():
+                        continue
                     where, secret = _parts(line)
                     shown = where.unicode
                     user = users.show(reading, where)
-                    if user.address in found:
-                        raise UsageError(f"is named at line {found[user.address][0]} already")
-                    make = passwords.check_hash if hashes else passwords.hash_password
-                    found[user.address] = (number, make(secret))
+                    if user.address in named:
+                        raise UsageError(f"is named at line {named[user.address][0]} already")
+                    named[user.address] = (number, secret)
                 except PostmasterError as error:
                     problems.append((number, shown, error.message))
-                tell(number)
+        # Outside of every transaction: to hash takes its time, and nobody else has to wait for it.
+        make = passwords.check_hash if hashes else passwords.hash_password
+        with bar(len(named), "passwords") as tell:
+            for done, (where, (number, secret)) in enumerate(named.items(), 1):
+                try:
+                    found[where] = make(secret)
+                except PostmasterError as error:
+                    problems.append((number, where.unicode, error.message))
+                tell(done)
+        problems.sort()
         refused = bool(problems) and not keep_going
         if not refused and not dry_run:
             with directory.change() as change:
-                for where, (_, hashed) in found.items():
+                for where, hashed in found.items():
                     users.set_password(change, where, hashed)
             entry = change.number
     if output is Format.table:
@@ -99,7 +112,7 @@ def _parts(line: bytes) -> tuple[Address, str]:
     if len(line) > LINE_LIMIT:
         raise UsageError("is too long")
     try:
-        text = line.decode("utf-8").removesuffix("\n").removesuffix("\r")
+        text = line.decode("utf-8").removesuffix("\r")
     except UnicodeDecodeError:
         raise UsageError("is not UTF-8") from None
     name, colon, secret = text.partition(":")

@@ -139,10 +139,10 @@ def test_a_description_with_a_mistake_is_refused_with_its_line(house: Cli, tmp_p
 
 
 def test_chpasswd_takes_all_lines_or_none_and_never_shows_a_secret(house: Cli) -> None:
-    lines = "amy@example.org:correct horse: battery\nbob@example.org:short\n"
+    lines = "\namy@example.org:correct horse: battery\r\nbob@example.org:short\n"
     before = house("directory", "export", "--with-hashes").out
     refused = house("user", "chpasswd", stdin=lines, expect=1)
-    assert "line 2: bob@example.org: the password is shorter" in refused.err
+    assert "line 3: bob@example.org: the password is shorter" in refused.err
     assert "horse" not in refused.err
     assert house("directory", "export", "--with-hashes").out == before
     done = house("user", "chpasswd", "--keep-going", "-o", "json", stdin=lines, expect=3)
