@@ -113,10 +113,10 @@ def check(
 
 def _logins(settings: Settings, some: list[User], timeout: float) -> tuple[int, list[Finding]]:
     """(how many were asked, what Dovecot says wrong) about users, and whether each may log in by IMAP."""
-    config = settings.dovecot.config
-    may = [user.address.ascii for user in some if user.login and user.imap]
-    others = [user.address.ascii for user in some if not (user.login and user.imap)]
-    everyone = [*may, *others]
+    config, now = settings.dovecot.config, datetime.now(UTC)
+    may = [user.address.ascii for user in some if user.imap and user.scheme and user.may_log_in(now)]
+    everyone = [user.address.ascii for user in some]
+    others = sorted(set(everyone).difference(may))
     lost = doveadm.unknown(config, everyone, timeout=timeout)
     refused = doveadm.unknown(config, may, service="imap", timeout=timeout) - lost
     let_in = set(others) - doveadm.unknown(config, others, service="imap", timeout=timeout)
