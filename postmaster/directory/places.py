@@ -58,7 +58,7 @@ def places(settings: LookupsSettings, engine: Engine | None) -> list[Place]:
         raise SettingsError(f"lookups.source is {settings.source!r}", hint="it is files or database")
     found: list[Place] = []
     schemas = engine is not None and engine.dialect.name == "postgresql"
-    there = schemas and (settings.source == "database" or _exist(engine))
+    there = schemas and (settings.source == "database" or have_schemas(engine))
     for file in FILES:
         if settings.source != "database":
             found.append(_file(file, settings))
@@ -106,8 +106,10 @@ def _schema(file: LookupFile, engine: Engine) -> Place:
     return Place(f"schema {file.schema_name}", file, writing, reading, entry)
 
 
-def _exist(engine: Engine | None) -> bool:
-    assert engine is not None
+def have_schemas(engine: Engine | None) -> bool:
+    """Whether the database is one whose views servers query."""
+    if engine is None or engine.dialect.name != "postgresql":
+        return False
     with engine.connect() as connection:
         return all(_is_there(connection, file) for file in FILES)
 

@@ -11,6 +11,7 @@ COMMANDS = {
     "check": (f"{_HERE}.check", "Look for faults in the whole directory."),
     "backup": (f"{_HERE}.backup", "Copy the directory into one file, while others write."),
     "restore": (f"{_HERE}.backup", "Put a copy of the directory in force."),
+    "copy": (f"{_HERE}.copy", "Move the directory to another database."),
 }
 
 app = typer.Typer(
