@@ -30,9 +30,10 @@ test-full: test
 bench: packages environment
 	@$(BIN)/python -m tests.bench $(ARGS)
 
-# docs/commands.md, from the commands themselves.
+# docs/commands.md from the commands, and the codes in docs/health.md from the checks themselves.
 docs: environment
 	$(BIN)/python -m tests.tools.command_pages
+	$(BIN)/python -m tests.tools.code_table
 
 format: environment
 	$(BIN)/ruff check --fix .
@@ -41,9 +42,9 @@ format: environment
 # Pinned with hashes, build backend included, and no index address: the installer's own is used.
 lock:
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
-		--no-emit-index-url --no-emit-find-links --upgrade --extra dev -o requirements-dev.txt pyproject.toml
+		--no-emit-index-url --no-emit-find-links --no-strip-extras --upgrade --extra dev -o requirements-dev.txt pyproject.toml
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
-		--no-emit-index-url --no-emit-find-links --upgrade -o requirements.txt pyproject.toml
+		--no-emit-index-url --no-emit-find-links --no-strip-extras --upgrade -o requirements.txt pyproject.toml
 
 environment:
 	@$(PREPARE) environment

@@ -16,6 +16,8 @@ class PostmasterError(Exception):
 
     code: ClassVar[str] = "failed"
     exit_status: ClassVar[int] = 1
+    #: Of `health`, whose exit status is the monitoring plugins': unknown.
+    plugin_status: int = 3
 
     def __init__(self, message: str, *, hint: str | None = None, detail: str | None = None) -> None:
         super().__init__(message)

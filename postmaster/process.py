@@ -123,38 +123,33 @@ def stream(argv: Sequence[str], *, block: int = 0, hint: str | None = None) -> I
     Raises ProcessError at the end of the block when the program failed. Leaving the block early
     ends the program quietly.
     """
-    import tempfile  # here: only this function needs it, and start-up counts
+    import tempfile  # here: few functions need it, and start-up counts
 
-    # A pipe that nobody reads could fill and stall the program, so complaints go to a file.
-    complaints = tempfile.TemporaryFile()  # noqa: SIM115 (closed below, after the program ended)
     shown = masked(argv, ())
-    try:
+    # A pipe that nobody reads could fill and stall the program, so complaints go to a file.
+    with tempfile.TemporaryFile() as complaints:
         with _plain_errors(argv, shown, hint):
             child = subprocess.Popen(
                 list(argv), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=complaints
             )
-    except ProcessError:
-        complaints.close()
-        raise
-    assert child.stdout is not None
-    out, finished = child.stdout, False
+        assert child.stdout is not None
+        out, finished = child.stdout, False
 
-    def lines() -> Iterator[bytes]:
-        nonlocal finished
-        yield from iter(lambda: out.read(block), b"") if block else out
-        finished = True
+        def lines() -> Iterator[bytes]:
+            nonlocal finished
+            yield from iter(lambda: out.read(block), b"") if block else out
+            finished = True
 
-    try:
-        yield lines()
-    finally:
-        out.close()
-        if not finished:
-            child.terminate()
-        status = child.wait()
-        complaints.seek(0)
-        stderr = complaints.read().decode("utf-8", "surrogateescape")
-        complaints.close()
-        _tell(shown, f"exit status {status}")
+        try:
+            yield lines()
+        finally:
+            out.close()
+            if not finished:
+                child.terminate()
+            status = child.wait()
+            complaints.seek(0)
+            stderr = complaints.read().decode("utf-8", "surrogateescape")
+            _tell(shown, f"exit status {status}")
     if finished and status != 0:
         raise ProcessError(_complaint(Finished(tuple(argv), status, "", stderr), ()), hint=hint)
 

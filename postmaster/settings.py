@@ -3,8 +3,8 @@
 The sections stand here and not in the rooms because this is the lowest floor: a room takes its own
 section and nothing else. File: `--config FILE`, else `POSTMASTER_CONFIG`, else
 `/etc/postmaster/postmaster.toml`, else the defaults alone. Each key is also an environment
-variable (`POSTMASTER_POSTFIX_CONFIG_DIRECTORY`; lists are separated by `:`). An unknown key is an
-error that names the nearest known one.
+variable (`POSTMASTER_POSTFIX_CONFIG_DIRECTORY`; paths are separated by `:`, texts by commas). An
+unknown key is an error that names the nearest known one.
 """
 
 from __future__ import annotations
@@ -112,12 +112,62 @@ class HealthSettings:
     """Deadlines in seconds, thresholds as counts, hours, or percent of free space."""
 
     deadline: float = 10.0
+    flap: int = 2  # runs in a row before a problem speaks, and before it is over
+    history_days: int = 400  # how long runs, changes and measures are remembered
     queue_warning: int = 100
     queue_critical: int = 1000
     queue_age_warning: float = 6.0
     queue_age_critical: float = 48.0
     disk_free_warning: float = 15.0
     disk_free_critical: float = 5.0
+    answer_warning: float = 2.0  # seconds that a listener takes to greet
+    answer_critical: float = 6.0
+    certificate_warning: float = 21.0  # days that a certificate is still good
+    certificate_critical: float = 7.0
+    certificate_names: tuple[str, ...] = ()  # that it must have; empty: server.hostname, else Postfix's
+    ca_file: str = ""  # certificates that are trusted besides the system's, in PEM form
+    log_minutes: float = 15.0  # how far back the log is read at least
+    restarts_warning: int = 2  # of a server in that time
+    round_trip: bool = True
+    round_trip_warning: float = 5.0  # seconds for a message in and out
+    probe_address: str = ""  # a user for the round trip; empty: one that exists meanwhile alone
+    probe_password_file: str = ""  # empty: below state.directory
+    reflector: str = ""  # an address elsewhere that answers
+    reflector_minutes: float = 60.0  # from one message to it to the next
+    reflector_warning: float = 15.0  # minutes that its answer may take
+    webmail_url: str = ""
+    report_to: str = ""  # empty: mail.postmaster
+    report_from: str = ""  # empty: the recipient
+    report_way: str = "sendmail"
+    report_secret: str = ""  # a file with the password
+    fallback: str = ""
+    fallback_to: str = ""  # empty: as report_to
+    fallback_secret: str = ""
+    queue_growth_warning: int = 100  # messages more than at the run before
+    queue_growth_critical: int = 1000
+    queue_hold_warning: float = 72.0  # hours on hold
+    queue_stale: float = 1.0  # hours after which what was cut off counts as left over
+    sample: int = 20  # users and aliases that the servers are asked about; every domain is
+    quota_warning: float = 95.0  # percent
+    quota_users: int = 500  # users with a quota that are looked at
+    login_failures_warning: int = 100  # since the run before
+    login_failures_critical: int = 1000
+    dns: bool = True
+    resolver: tuple[str, ...] = ()  # ADDRESS or ADDRESS@PORT; empty: the system's
+    addresses: tuple[str, ...] = ()  # that the world knows this server by; empty: Postfix's and the machine's
+    dkim_selectors: tuple[str, ...] = ()
+    dkim_keys: tuple[str, ...] = ()  # [DOMAIN/]SELECTOR=FILE of a signing key
+    blocklists: tuple[str, ...] = ()  # of addresses
+    domain_blocklists: tuple[str, ...] = ()
+    memory_free_warning: float = 10.0  # percent
+    memory_free_critical: float = 5.0
+    swap_used_warning: float = 80.0  # percent
+    load_warning: float = 4.0  # for each core, over five minutes
+    load_critical: float = 10.0
+    clock: bool = True  # off where the host keeps the time
+    backup_path: str = ""  # a file or a folder with the backups in it; empty: none is looked for
+    backup_age_warning: float = 26.0  # hours
+    backup_age_critical: float = 74.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,6 +295,15 @@ def _convert(given: Any, kind: str, where: str) -> Any:
             items = [i for i in given.split(":") if i] if isinstance(given, str) else given
             if isinstance(items, list) and all(isinstance(i, str) and i for i in items):
                 return tuple(Path(i) for i in items)
+        if kind == "tuple[str, ...]":
+            items = [i.strip() for i in given.split(",") if i.strip()] if isinstance(given, str) else given
+            if isinstance(items, list) and all(isinstance(i, str) and i for i in items):
+                return tuple(items)
+        if kind == "bool":
+            if isinstance(given, bool):
+                return given
+            if isinstance(given, str) and given.lower() in ("true", "false"):
+                return given.lower() == "true"
         if kind in ("int", "float") and isinstance(given, str | int | float) and not isinstance(given, bool):
             number = float(given) if kind == "float" else int(given)
             if number >= 0 and (kind == "float" or not isinstance(given, float)):

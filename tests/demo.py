@@ -162,9 +162,10 @@ def queue(shell: Shell, lab: Lab, password: str) -> None:
 
 def health(shell: Shell) -> None:
     title("Does mail work, and do the servers answer what the directory says?")
-    report = shell("health", "check").splitlines()
-    listeners = [line for line in report if " services " in line]
-    check(len(listeners) == 8, "all eight listeners were looked at")
+    # Not the machine: how busy it is says nothing about mail.
+    report = shell("health", "check", "--all", "--skip", "machine").splitlines()
+    listeners = [line for line in report if " services " in line and " answers after " in line]
+    check(len(listeners) == 8, "all eight listeners answer")
     check("0 findings" in shell("setup", "check"), "the servers answer what the directory says")
 
 

@@ -108,7 +108,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if debug:
             raise
         text = _one_line(error.message)
-        return _fail(given, error.code, text, error.hint, _status(given, error.exit_status), error.detail)
+        status = error.plugin_status if _is_health(given) else error.exit_status
+        return _fail(given, error.code, text, error.hint, status, error.detail)
     except BrokenPipeError:
         # The reader has seen enough (`| head`). Python would complain once more when it flushes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -129,12 +130,12 @@ def _fail(
     arguments: list[str], code: str, message: str, hint: str | None, status: int, detail: str | None = None
 ) -> int:
     if _wants_json(arguments):
-        import json
+        from postmaster.render.output import as_json
 
         error: dict[str, Any] = {"code": code, "message": message, "hint": hint}
         if detail is not None:
             error["detail"] = detail
-        print(json.dumps({"error": error}, ensure_ascii=False), file=sys.stderr)
+        print(as_json({"error": error}), file=sys.stderr)
     else:
         from postmaster.render.escape import printable
 

@@ -166,6 +166,7 @@ def row(one: History) -> dict[str, Any]:
         "is_whole": one.is_whole,
         "is_over": one.is_over,
         "told": None if one.told is None else _moment(one.told),
+        "postmaster_told": None if one.postmaster_told is None else _moment(one.postmaster_told),
         "recipients": [{**asdict(outcome), "time": _moment(outcome.time)} for outcome in one.outcomes],
         "steps": [{**asdict(step), "time": _moment(step.time)} for step in one.steps],
         "lines": [line.raw for line in one.story.lines],
@@ -201,7 +202,8 @@ def _timeline(one: History) -> Iterator[str]:
     from postmaster.trace.verdict import verdict
 
     judged = verdict(one)
-    yield f"From {one.sender or '<>'}{f', Message-ID {one.message_id}' if one.message_id else ''}"
+    sender = "an unknown sender" if one.sender is None else one.sender or "<>"
+    yield f"From {sender}{f', Message-ID {one.message_id}' if one.message_id else ''}"
     day = ""
     for step in one.steps:
         moment = datetime.fromtimestamp(step.time)

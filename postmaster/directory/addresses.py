@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from enum import Enum
 from typing import Final
 
-from sqlalchemy import select
+from sqlalchemy import Connection, select
 
 from postmaster.address import Address, Domain, LocalPart
 from postmaster.directory import graph
@@ -60,6 +60,19 @@ def set_until(change: Change, address_id: int, until: datetime | Keep | None) ->
 def plain(moment: datetime | None) -> datetime | None:
     """A time as the truth has it: UTC, without its zone."""
     return None if moment is None else moment.astimezone(UTC).replace(tzinfo=None)
+
+
+def some(reading: Connection, kind: str, size: int, turn: int) -> list[Address]:
+    """So many addresses of a kind, spread over all of them; the same ones for the same `turn`."""
+    spread = (address.c.id * (2 * (turn % 10_000) + 1)) % 1_000_003  # a prime
+    query = (
+        select(address.c.local_part, domain.c.name)
+        .join_from(address, domain, address.c.domain_id == domain.c.id)
+        .where(address.c.kind == kind)
+        .order_by(spread, address.c.id)
+        .limit(size)
+    )
+    return [Address(Domain(row.name), LocalPart(row.local_part)) for row in reading.execute(query)]
 
 
 def not_found(there: graph.Node | None, where: Address, kind: str) -> NotFoundError:

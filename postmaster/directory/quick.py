@@ -34,6 +34,12 @@ def names(settings: Settings, kind: Kind, beginning: str = "") -> list[str]:
     return [row[0] for row in _ask(settings, query, pattern, LIMIT) or ()]
 
 
+def all_domains(settings: Settings) -> list[str] | None:
+    """Every domain, alias domains too, by their A-labels; None where the truth cannot be read."""
+    rows = _ask(settings, "SELECT name FROM domain ORDER BY name")
+    return None if rows is None else [row[0] for row in rows]
+
+
 def newest_entry(settings: Settings) -> int | None:
     """The truth's last journal entry, 0 for none; None where the truth cannot be read."""
     rows = _ask(settings, "SELECT coalesce(max(id), 0) FROM journal")

@@ -42,14 +42,13 @@ class User:
     until: datetime | None  # when the address ends; None: never
     locked_at: datetime | None
 
+    def may_log_in(self, moment: datetime) -> bool:
+        """Whether the login is open at a moment; a password is another question (`scheme`)."""
+        return self.login and self.locked_at is None and (self.until is None or moment < self.until)
+
     def may_send(self, moment: datetime) -> bool:
         """Whether submission takes mail from the login at a moment."""
-        return (
-            self.login
-            and self.send
-            and self.locked_at is None
-            and (self.until is None or moment < self.until)
-        )
+        return self.send and self.may_log_in(moment)
 
 
 @dataclass(frozen=True, slots=True)

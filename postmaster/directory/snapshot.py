@@ -52,7 +52,7 @@ class Snapshot:
     ids: dict[int, dict[str, int]]  # domain's id -> local part -> address's id
     by_name: dict[str, int]  # name -> domain's id
     open: set[int] = field(default_factory=set)  # addresses whose mail ends somewhere now
-    kept_folders: set[str] = field(default_factory=set)  # of removed users, by intention
+    removed: dict[str, str] = field(default_factory=dict)  # folder of a removed user -> trash, keep, delete
     newest: tuple[int, str] = (0, "")  # the journal's last entry, and when it was made
 
     def text(self, address_id: int) -> str:
@@ -151,8 +151,8 @@ def take(reading: Connection) -> Snapshot:
             leads=leads,
             is_locked=row.locked_at is not None,
         )
-    kept = select(removed_mailbox.c.mail_id).where(removed_mailbox.c.mail != "delete")
-    found.kept_folders.update(reading.execute(kept).scalars())
+    for mail_id, mail in reading.execute(select(removed_mailbox.c.mail_id, removed_mailbox.c.mail)):
+        found.removed[mail_id] = mail
     last = select(journal.c.id, journal.c.made_at).order_by(journal.c.id.desc()).limit(1)
     for entry, made_at in reading.execute(last):
         found.newest = (entry, made_at.isoformat())

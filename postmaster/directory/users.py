@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, bindparam, select
+from sqlalchemy import Connection, Row, Select, bindparam, func, select
 
 from postmaster.address import Address, Domain, LocalPart
 from postmaster.directory import addresses, dead_ends, graph
@@ -80,6 +80,20 @@ def list_all(connection: Connection, only: Domain | None = None) -> Iterator[Use
         query = query.where(address.c.domain_id == require(connection, only).id)
     for row in connection.execute(query):
         yield _record(row)
+
+
+def with_quota(connection: Connection, most: int) -> tuple[list[str], int]:
+    """(the first logins that have a quota, how many more there are), by domain and local part."""
+    query = (
+        select(address.c.local_part, domain.c.name)
+        .join_from(account, address, account.c.id == address.c.id)
+        .join(domain, address.c.domain_id == domain.c.id)
+        .where(account.c.quota.is_not(None), account.c.quota > 0)
+    )
+    number = connection.execute(select(func.count()).select_from(query.subquery())).scalar_one()
+    rows = connection.execute(query.order_by(domain.c.name, address.c.local_part).limit(most))
+    found = [f"{row.local_part}@{row.name}" for row in rows]
+    return found, number - len(found)
 
 
 def show(connection: Connection, where: Address) -> User:

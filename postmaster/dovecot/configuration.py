@@ -31,6 +31,10 @@ APP_SQL_FILE = "postmaster-app-sql.conf.ext"  # 2.3 only
 AUTH_WORKERS = 8
 AUTH_WORKER_MEMORY = "512M"
 
+#: In each mail folder, what the last_login plugin writes: for each protocol and app password, when.
+LAST_LOGIN_FILE = ".last-login"
+LAST_LOGIN_KEY = "last-login"
+
 _BANNER = "# Written by postmaster; the next `postmaster setup apply` writes it again.\n"
 
 
@@ -148,7 +152,8 @@ def _pass_query(wish: Wish, user: str, service: str) -> str:
 
 def _app_query(wish: Wish, user: str, service: str, digest: str) -> str:
     return (
-        f"SELECT login AS user, NULL AS password, 'Y' AS nopassword FROM {_view(wish, 'app_passdb')}"
+        "SELECT login AS user, NULL AS password, 'Y' AS nopassword, name AS userdb_app_password"
+        f" FROM {_view(wish, 'app_passdb')}"
         f" WHERE sha256 = '{digest}' AND login = '{user}' AND service = '{service}'"
     )
 
@@ -248,12 +253,17 @@ recipient_delimiter = +
 lmtp_save_to_detail_mailbox = no
 quota_full_tempfail = no
 {postmaster}{hostname}protocol imap {{
-  mail_plugins = $mail_plugins imap_quota
+  mail_plugins = $mail_plugins imap_quota last_login
+}}
+protocol pop3 {{
+  mail_plugins = $mail_plugins last_login
 }}
 protocol lmtp {{
   mail_plugins = $mail_plugins sieve
 }}
 plugin {{
+  last_login_dict = file:%h/{LAST_LOGIN_FILE}
+  last_login_key = {LAST_LOGIN_KEY}/%s/%{{userdb:app_password}}
   quota = count:User quota
   quota_vsizes = yes
   quota_grace = 10%%
@@ -329,6 +339,12 @@ quota_full_tempfail = no
 protocol imap {{
   mail_plugins {{
     imap_quota = yes
+    last_login = yes
+  }}
+}}
+protocol pop3 {{
+  mail_plugins {{
+    last_login = yes
   }}
 }}
 protocol lmtp {{
@@ -336,6 +352,12 @@ protocol lmtp {{
     sieve = yes
   }}
 }}
+last_login {{
+  dict file {{
+    path = %{{home}}/{LAST_LOGIN_FILE}
+  }}
+}}
+last_login_key = {LAST_LOGIN_KEY}/%{{protocol}}/%{{userdb:app_password}}
 quota "User quota" {{
 }}
 sieve_redirect_envelope_from = recipient

@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 import re
+import tempfile
 from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from postmaster.errors import ServerError
-from postmaster.process import run, start_daemon
+from postmaster.process import DEFAULT_TIMEOUT, run, start_daemon
 
 HINT = "install the Debian packages dovecot-imapd dovecot-pop3d dovecot-lmtpd dovecot-sieve dovecot-sqlite"
+
+_NO_USER = 67  # EX_NOUSER
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A service of the running Dovecot: its processes, how many it may have, how many are idle."""
+
+    name: str
+    count: int
+    limit: int
+    available: int
 
 
 def version() -> tuple[int, int]:
@@ -50,6 +65,56 @@ def reload(config: Path) -> None:
     run(["doveadm", "-c", str(config), "reload"], hint=HINT)
 
 
+def unknown(
+    config: Path, logins: Sequence[str], *, service: str = "", timeout: float = DEFAULT_TIMEOUT
+) -> set[str]:
+    """Those of some logins that Dovecot does not know: its userdb, or for a service its passdb.
+
+    Raises ProcessError where it cannot be asked.
+    """
+    asking = ["auth", "lookup", "-x", f"service={service}"] if service else ["user"]
+
+    def is_known(names: Sequence[str]) -> bool:
+        done = run(
+            ["doveadm", "-c", str(config), *asking, "--", *names],
+            expect=(0, _NO_USER),
+            timeout=timeout,
+            hint=HINT,
+        )
+        return done.status == 0
+
+    if not logins or is_known(logins):
+        return set()
+    return {one for one in logins if not is_known([one])}
+
+
+def quotas(
+    config: Path, logins: Iterable[str], *, timeout: float = DEFAULT_TIMEOUT
+) -> dict[str, tuple[int, int]]:
+    """Login -> (KiB used, KiB allowed) of those that have a quota. Raises ProcessError.
+
+    Mailboxes are looked at one after the other, a few milliseconds each where Dovecot has counted before.
+    """
+    found: dict[str, tuple[int, int]] = {}
+    with tempfile.NamedTemporaryFile("w", suffix=".users") as file:
+        file.write("".join(f"{one}\n" for one in logins))
+        file.flush()
+        done = run(
+            ["doveadm", "-c", str(config), "-f", "tab", "quota", "get", "-F", file.name],
+            expect=None,
+            timeout=timeout,
+            hint=HINT,
+        )
+    for line in done.stdout.splitlines()[1:]:
+        fields = line.split("\t")
+        if len(fields) >= 5 and fields[2] == "STORAGE" and fields[3].isdigit() and fields[4].isdigit():
+            used, limit = int(fields[3]), int(fields[4])
+            before = found.get(fields[0])
+            if limit and (before is None or used * before[1] > before[0] * limit):
+                found[fields[0]] = used, limit
+    return found
+
+
 def users(config: Path) -> list[str]:
     """Every login that Dovecot's userdb lists."""
     return run(["doveadm", "-c", str(config), "user", "*"], expect=None).stdout.split()
@@ -75,3 +140,46 @@ def flush_cache(config: Path, login: str) -> None:
 
 
 _NOBODY = (67, 68)  # sysexits.h, EX_NOUSER and EX_NOHOST: there was nobody to kick
+
+
+def services(config: Path) -> Iterator[Service]:
+    """What runs of each service; nothing where Dovecot does not run. Raises ProcessError."""
+    done = run(["doveadm", "-c", str(config), "-f", "tab", "service", "status"], expect=None, hint=HINT)
+    names: list[str] = []
+    for line in done.stdout.splitlines():
+        fields = dict(zip(names, line.split("\t"), strict=False))
+        if not names:
+            names = line.split("\t")
+        elif all(
+            fields.get(name, "").isdigit() for name in ("process_count", "process_limit", "process_avail")
+        ):
+            yield Service(
+                fields.get("name", ""),
+                *(int(fields[name]) for name in ("process_count", "process_limit", "process_avail")),
+            )
+
+
+def certificate_files(config: Path) -> list[tuple[Path, Path]]:
+    """(certificate, key) of each pair that is served without a name of its own. Raises ProcessError.
+
+    In 2.3 a setting holds the text itself, or `<` and the file that it is read from: only those are given.
+    """
+    is_new = version() >= (2, 4)
+    pairs = (
+        (
+            ("ssl_server_cert_file", "ssl_server_key_file"),
+            ("ssl_server_alt_cert_file", "ssl_server_alt_key_file"),
+        )
+        if is_new
+        else (("ssl_cert", "ssl_key"), ("ssl_alt_cert", "ssl_alt_key"))
+    )
+    wanted = [name for pair in pairs for name in pair]
+    done = run(["doveconf", "-c", str(config), *wanted], hint=HINT)
+    values = {}
+    for line in done.stdout.splitlines():
+        name, _, text = line.partition(" = ")
+        text = text.strip()
+        path = text if is_new else text[1:].strip() if text.startswith("<") else ""
+        if path.startswith("/"):
+            values[name] = Path(path)
+    return [(values[one], values[other]) for one, other in pairs if one in values and other in values]

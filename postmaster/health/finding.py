@@ -13,6 +13,7 @@ from postmaster.settings import Settings
 OK = "ok"  # the code of a finding where nothing is wrong
 NO_ANSWER = "no-answer"  # the code where a check did not end in time
 FAILED = "check-failed"  # the code where a check could not be made
+THRESHOLD = "threshold"  # the code where a range that was given for one run is left
 
 
 class Severity(IntEnum):
@@ -98,7 +99,7 @@ class Context:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A function from a context to findings, its name, what it is for, and the codes it can find.
+    """A function from a context to findings, its name, what it is for, the codes it can find.
 
     What it yields before its deadline counts, also where it hangs later.
     """
@@ -107,7 +108,13 @@ class Check:
     meaning: str
     codes: Mapping[str, str]  # code -> what it means
     run: Callable[[Context], Iterable[Finding]]
+    settings: tuple[str, ...] = ()  # the keys of `health.*` that it is judged by
+
+
+def badness(severity: Severity) -> int:
+    """Its place in the order of how bad each is: unknown is worse than ok, and no more."""
+    return _ORDER.index(severity)
 
 
 def worst(findings: Iterable[Finding]) -> Severity:
-    return max((finding.severity for finding in findings), key=_ORDER.index, default=Severity.unknown)
+    return max((finding.severity for finding in findings), key=badness, default=Severity.unknown)

@@ -24,11 +24,21 @@ class Range:
         return (self.start <= value <= self.end) is self.inside
 
     def __str__(self) -> str:
-        start = "~:" if self.start == -math.inf else "" if self.start == 0 else f"{self.start:.15g}:"
-        end = "" if self.end == math.inf else f"{self.end:.15g}"
+        start = "~:" if self.start == -math.inf else "" if self.start == 0 else f"{decimal(self.start)}:"
+        end = "" if self.end == math.inf else decimal(self.end)
         if not end and not start:
             start = "0:"
         return ("@" if self.inside else "") + start + end
+
+
+def decimal(value: float) -> str:
+    """A number in digits, a point and a sign alone, as the guidelines have values and ranges."""
+    text = f"{value:.15g}"
+    if "e" not in text:
+        return text
+    from decimal import Decimal
+
+    return format(Decimal(text), "f")
 
 
 def parse_range(text: str) -> Range:

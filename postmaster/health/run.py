@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from postmaster.errors import PostmasterError, UsageError
 from postmaster.health.checks import NAMES, load
@@ -23,15 +23,23 @@ def choose(names: Sequence[str], skip: Sequence[str], known: Sequence[str] = NAM
     return [load(name) for name in chosen]
 
 
-def run(settings: Settings, checks: Sequence[Check], last: Last | None = None) -> list[Finding]:
-    """Run them, each in a thread of its own; findings in the order of the checks."""
-    context = Context(settings, time.monotonic() + settings.health.deadline, last)
+def run(
+    settings: Settings, checks: Sequence[Check], last: Last | Mapping[str, Last] | None = None
+) -> list[Finding]:
+    """Run them, each in a thread of its own; findings in the order of the checks.
+
+    `last`: the run before; or by name, where the checks were not all made in one.
+    """
+    from postmaster.postfix import postconf
+
+    ends = time.monotonic() + settings.health.deadline
     results: list[list[Finding]] = [[] for _ in checks]
 
     def attempt(check: Check, found: list[Finding]) -> None:
         try:
             # One by one: what it found before its deadline counts.
-            found.extend(check.run(context))
+            before = last.get(check.name) if isinstance(last, Mapping) else last
+            found.extend(check.run(Context(settings, ends, before)))
         except PostmasterError as error:
             found.append(Finding(check.name, "check", FAILED, Severity.unknown, error.message, error.hint))
         except Exception as error:  # a check's own mistake must not hide what the others found
@@ -44,11 +52,14 @@ def run(settings: Settings, checks: Sequence[Check], last: Last | None = None) -
     threads = [
         threading.Thread(target=attempt, args=pair, daemon=True) for pair in zip(checks, results, strict=True)
     ]
-    for thread in threads:
-        thread.start()
+    # All together ask Postfix for its configuration once.
+    with postconf.one_reading():
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(max(0.0, ends - time.monotonic()))
     report: list[Finding] = []
     for check, found, thread in zip(checks, results, threads, strict=True):
-        thread.join(max(0.0, context.ends - time.monotonic()))
         hangs = thread.is_alive()
         report += list(found)  # a copy: it may go on finding
         if hangs:

@@ -10,6 +10,7 @@ from postmaster.errors import ServerError
 from postmaster.settings import (
     DirectorySettings,
     DovecotSettings,
+    HealthSettings,
     LogSettings,
     LookupsSettings,
     MailSettings,
@@ -102,6 +103,8 @@ def settings_for(layout: Layout, ports: dict[str, int]) -> Settings:
             hostname=f"mail.{DOMAIN}",
             **{f"{name}_port": ports[name] for name in SERVICES},
         ),
+        # Nobody else signed its certificate; the clock is the machine's.
+        health=HealthSettings(ca_file=str(layout.certificate), clock=False),
         file=layout.settings_file,
     )
 

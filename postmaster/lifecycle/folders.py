@@ -121,6 +121,16 @@ class Folders:
             finally:
                 os.close(folder)
 
+    def content(self, mail_id: str, name: str) -> bytes | None:
+        """A plain file in a mail folder, its first MiB; None where there is none that can be read."""
+        with suppress(OSError), self._parent(mail_id) as (parent, own):
+            folder = os.open(own, _FOLDER, dir_fd=parent)
+            try:
+                return _content(folder, name)
+            finally:
+                os.close(folder)
+        return None
+
     def link(self, mail_id: str, name: str) -> str | None:
         """Where a link in a mail folder points; None where it is none."""
         with suppress(OSError), self._parent(mail_id) as (parent, own):

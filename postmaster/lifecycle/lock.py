@@ -137,9 +137,9 @@ def _look_at_scripts(settings: Settings, locked: Locked) -> None:
             if name.endswith(".sieve") and (found := sieve.redirects(content))
         ]
         if not active:  # a plain file in the place of the link
-            for name, content in folders.files(mail_id):
-                if name == ACTIVE and (found := sieve.redirects(content)):
-                    scripts.append(Script(name, is_active=True, addresses=tuple(found)))
+            found = sieve.redirects(folders.content(mail_id, ACTIVE) or b"")
+            if found:
+                scripts.append(Script(ACTIVE, is_active=True, addresses=tuple(found)))
     locked.scripts = tuple(scripts)
 
 

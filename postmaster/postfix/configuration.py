@@ -10,16 +10,19 @@ The rules behind it:
   catch-all would take its mail;
 - on submission, who may relay is a positive list of logins, asked at each recipient, so a login that
   is switched off or removed is stopped in an open session, with a null sender too;
-- no login on port 25, none without TLS.
+- no login on port 25, none without TLS;
+- the probe of the health checks, whose password lies in a file, sends to itself and its reflector alone.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from postmaster.address import EXTENSION_SEPARATOR, Address
+from postmaster.errors import ServerError
 from postmaster.postfix import maps
 from postmaster.postfix.postconf import Service, split_list
 from postmaster.settings import ServerSettings
@@ -36,6 +39,10 @@ LOCAL_NETWORKS = "127.0.0.1/32 [::ffff:127.0.0.1]/128 [::1]/128"
 OLDEST = (3, 7)
 
 _SUBMISSION_ACCESS = "postmaster_submission_access"
+_PROBE_ACCESS = "postmaster_probe_access"
+#: Parameters that Postfix does not know by itself.
+_OWN_NAMES = frozenset((_SUBMISSION_ACCESS, _PROBE_ACCESS))
+
 _NOT_ALLOWED = "static:{REJECT 5.7.1 This login may not send mail, or is not known}"
 
 
@@ -48,6 +55,8 @@ class Wish:
     certificate: Path
     key: Path
     postmaster: Address | None
+    probe: str = ""  # a login that may send to itself and the reflector alone
+    reflector: str = ""
     tables: str = "sqlite"  # or pgsql
 
     def table(self, one: maps.Map) -> str:
@@ -92,12 +101,17 @@ def owned_parameters(wish: Wish, known: frozenset[str]) -> dict[str, str]:
         "service_throttle_time": "1s",
         # A name of our own, so that master.cf can refer to it and proxymap finds the table in main.cf.
         _SUBMISSION_ACCESS: (
-            f"check_sasl_access {table(maps.SENDING_LOGINS)}, check_client_access {_NOT_ALLOWED}, reject"
+            _probe_first(wish.probe)
+            + f"check_sasl_access {table(maps.SENDING_LOGINS)}, check_client_access {_NOT_ALLOWED}, reject"
         ),
     }
+    if wish.probe:
+        may = "".join(f" {{ {_plain(one)} = OK }}" for one in (wish.probe, wish.reflector) if one)
+        wanted[_PROBE_ACCESS] = f"check_recipient_access inline:{{{may} }}, reject"
     if wish.postmaster is not None:
-        wanted["2bounce_notice_recipient"] = wish.postmaster.ascii
-    return {name: text for name, text in wanted.items() if name in known or name == _SUBMISSION_ACCESS}
+        for name in ("2bounce_notice_recipient", "error_notice_recipient"):
+            wanted[name] = wish.postmaster.ascii
+    return {name: text for name, text in wanted.items() if name in known or name in _OWN_NAMES}
 
 
 def merged_parameters(wish: Wish, explicit: Mapping[str, str], in_force: Mapping[str, str]) -> dict[str, str]:
@@ -127,6 +141,10 @@ def merged_parameters(wish: Wish, explicit: Mapping[str, str], in_force: Mapping
     }
     if not explicit.get("mynetworks"):
         wanted["mynetworks"] = LOCAL_NETWORKS
+    if wish.probe:
+        classes = split_list(explicit.get("smtpd_restriction_classes", ""))
+        others = [name for name in classes if name != _PROBE_ACCESS]
+        wanted["smtpd_restriction_classes"] = ", ".join([_PROBE_ACCESS, *others])
     return wanted
 
 
@@ -164,6 +182,21 @@ def wanted_services(wish: Wish, present: Mapping[str, str]) -> list[Service]:
                 )
             )
     return wanted
+
+
+def _probe_first(probe: str) -> str:
+    """The probe of the health checks is asked about where its mail goes, before any other login."""
+    return f"check_sasl_access inline:{{ {{ {_plain(probe)} = {_PROBE_ACCESS} }} }}, " if probe else ""
+
+
+def _plain(address: str) -> str:
+    """An address that cannot be taken for anything else in a table within main.cf. Raises ServerError."""
+    if re.fullmatch(r"[A-Za-z0-9._+-]+@[A-Za-z0-9.-]+", address, re.ASCII) is None:
+        raise ServerError(
+            f"the address {address!r} cannot stand in main.cf",
+            hint="choose one of letters, digits, . _ + - for health.probe_address and health.reflector",
+        )
+    return address.lower()
 
 
 def _relay_restrictions(explicit: str) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from postmaster.errors import ProcessError
 from postmaster.postfix import postconf
-from postmaster.process import run, start_daemon
+from postmaster.process import DEFAULT_TIMEOUT, run, start_daemon
 
 
 def master_pid(config_directory: Path) -> int | None:
@@ -40,13 +40,20 @@ def stop(config_directory: Path) -> None:
     run(["postfix", "-c", str(config_directory), "stop"], expect=None)
 
 
-def query(config_directory: Path, table: str, keys: Iterable[str]) -> dict[str, str]:
+def query(
+    config_directory: Path, table: str, keys: Iterable[str], *, timeout: float = DEFAULT_TIMEOUT
+) -> dict[str, str]:
     """Ask a table for many keys at once, as the daemons would; keys without an answer are left out.
 
     Raises ProcessError when the table cannot be opened.
     """
     asked = "".join(f"{key}\n" for key in keys)
-    done = run(["postmap", "-c", str(config_directory), "-q", "-", table], stdin=asked, expect=(0, 1))
+    done = run(
+        ["postmap", "-c", str(config_directory), "-q", "-", table],
+        stdin=asked,
+        expect=(0, 1),
+        timeout=timeout,
+    )
     if done.status and "fatal:" in done.stderr:  # the status is that of a key that is not there
         raise ProcessError(f"postmap: {done.stderr.partition('fatal: ')[2].strip()}")
     answers = {}

@@ -19,7 +19,7 @@ from functools import lru_cache
 LINE_LIMIT = 16 << 10  # characters of a line that are looked at; postlogd itself cuts at 2,000
 
 #: An address as Postfix prints it between angle brackets: a quoted local part may hold `>` and `, `.
-ADDRESS = r'((?:[^">\n]++|"(?:[^"\\\n]++|\\.)*+")*+|[^>\n]*+)'
+ADDRESS = r'([^">\n]*+(?:"(?:[^"\\\n]++|\\.)*+"[^">\n]*+)*+|[^>\n]*+)'
 QUEUE_ID = r"([0-9A-Za-z]{5,32})"
 _PEER = r"([^\[\s]*+)\[([^\]\n]*+)\](?::(\d{1,5}))?"
 _NUMBER = r"(-?\d{1,9}(?:\.\d{1,6})?)"
@@ -310,6 +310,11 @@ class Policy(Event):
     helo: str | None = None
     more: str = ""
 
+    @property
+    def effect(self) -> str:
+        """The action, whoever asked for it: a milter's and a proxy's reject is a reject."""
+        return effect(self.action)
+
     def __str__(self) -> str:
         peer = _peer(self.name, self.address, self.port)
         head = f"{self.queue_id or 'NOQUEUE'}: {self.action}: {self.stage} from {peer}: {self.text}"
@@ -332,18 +337,52 @@ class Content(Event):
     part: str
     text: str
 
+    @property
+    def effect(self) -> str:
+        return effect(self.action)
+
+    @property
+    def matched(self) -> str:
+        """The line of the mail."""
+        return self.text[: self._envelope()].rpartition(" from ")[0] or self.text
+
+    @property
+    def given(self) -> str:
+        """What the rule said; empty where it said nothing."""
+        _, envelope, given = self.text[self._envelope() :].rpartition(">: ")
+        return given if envelope else ""
+
+    @property
+    def sender(self) -> str | None:
+        found = _match_envelope(self.text, self._envelope() + 1)
+        return found[1] if found else None
+
+    @property
+    def recipient(self) -> str | None:
+        found = _match_envelope(self.text, self._envelope() + 1)
+        return found[2] if found else None
+
+    def _envelope(self) -> int:
+        """Where the envelope begins: the last place, as the mail's own line stands before it."""
+        at = self.text.rfind("; from=<")
+        return at if at >= 0 else len(self.text)
+
     def __str__(self) -> str:
         return f"{self.queue_id}: {self.action}: {self.part} {self.text}"
 
 
 @dataclass(frozen=True, slots=True)
 class Canceled(Event):
-    """cleanup dropped a message that was not finished (3.10 and later)."""
+    """cleanup dropped a message instead of queueing it (3.10 and later).
+
+    `how` is `canceled`, `removed (canceled)` or `removed (discarded)`.
+    """
 
     queue_id: str
+    how: str
 
     def __str__(self) -> str:
-        return f"{self.queue_id}: canceled"
+        return f"{self.queue_id}: {self.how}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -425,6 +464,7 @@ _match_notice = re.compile(
     rf"{QUEUE_ID}",
     re.ASCII,
 ).fullmatch
+_match_canceled = re.compile(r"canceled|removed \([a-z ]{1,40}\)").fullmatch
 _match_super = re.compile(r"removed|placed on hold|released from hold|requeued|expired").fullmatch
 _match_tls = re.compile(
     rf"(Anonymous|Untrusted|Trusted|Verified) TLS connection (established|reused) (from|to) {_PEER}: "
@@ -465,6 +505,7 @@ _TROUBLES = (
     "certificate verification",
     "network address conversion",
     "replace: ",
+    "skipped, still being delivered",
 )
 _REMARKS = (
     "statistics: ", "table ", "daemon started", "terminating on signal", "reload", "starting the Postfix",
@@ -512,8 +553,8 @@ def _of_message(program: str, queue_id: str | None, rest: str) -> Event | None:
     if rest.startswith("uid="):
         found = _match_pickup(rest)
         return Pickup(queue_id, int(found[1]), found[2], found[3]) if found else None
-    if rest == "canceled":
-        return Canceled(queue_id)
+    if _match_canceled(rest):
+        return Canceled(queue_id, rest)
     if found := _match_notice(rest):
         return Notice(queue_id, found[1], found[2])
     if found := _match_content(rest):
@@ -640,6 +681,11 @@ _VARYING = (
     re.compile(r"\b[^\s@<>()\[\]]{1,64}@[^\s@<>()\[\];,:]{1,255}"),
     re.compile(r"\b(?=\w{0,40}\d)[0-9A-Za-z_-]{10,}\b|\b\d{4,}\b"),
 )
+
+
+def effect(action: str) -> str:
+    """An action of a restriction without who asked for it."""
+    return action.removeprefix("milter-").removeprefix("proxy-")
 
 
 def _peer(name: str, address: str, port: str | None) -> str:

@@ -13,7 +13,6 @@ from pathlib import Path
 
 from postmaster.errors import NotFoundError, ServerError
 from postmaster.postfix import postconf
-from postmaster.process import run
 
 #: How `postmulti` names an instance that has no name.
 NAMELESS = "-"
@@ -87,9 +86,7 @@ def seconds(text: str, unit: str = "d") -> int | None:
 
 
 def _read(config_directory: Path) -> tuple[Instance, list[Path]]:
-    done = run(["postconf", "-c", str(config_directory), "-x", *_PARAMETERS], hint=postconf.HINT)
-    lines = (line.partition("=") for line in done.stdout.splitlines())
-    values = {name.strip(): value.strip() for name, _, value in lines}
+    values = postconf.expanded(config_directory, _PARAMETERS)
     spool = values.get("queue_directory", "")
     if not spool.startswith("/"):
         raise ServerError(f"{config_directory} names no queue_directory", hint=postconf.HINT)

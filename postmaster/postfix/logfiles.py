@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from postmaster.errors import ProcessError
@@ -22,6 +23,10 @@ def log_files(log: LogSettings, postfix: PostfixSettings) -> list[Path]:
         own = postconf.value(postfix.config_directory, "maillog_file")
     except ProcessError:  # logs can be read where no Postfix is
         own = ""
-    if own:
-        return [Path(own)]
-    return [next((path for path in USUAL if path.exists()), USUAL[0])]
+    return named_or_usual([Path(own)] if own else [])
+
+
+def named_or_usual(named: Iterable[Path | None]) -> list[Path]:
+    """These files, each once; where none is named, the usual one that is there, else Debian's."""
+    files = list(dict.fromkeys(path for path in named if path is not None))
+    return files or [next((path for path in USUAL if path.exists()), USUAL[0])]

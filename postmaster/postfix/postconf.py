@@ -7,7 +7,9 @@ it would begin a new parameter.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,13 +64,68 @@ def values(config_directory: Path, names: Sequence[str]) -> dict[str, str]:
 
 def value(config_directory: Path, name: str) -> str:
     """One value with its macros expanded."""
+    kept = _kept(config_directory)
+    if name in kept:
+        return kept[name]
     return run(["postconf", "-c", str(config_directory), "-x", "-h", name], hint=HINT).stdout.strip()
 
 
 def expanded(config_directory: Path, names: Sequence[str]) -> dict[str, str]:
     """The values in force with their macros expanded; empty for a name that this Postfix does not have."""
+    kept = _kept(config_directory)
+    found = {name: kept.get(name, "") for name in names}
+    rest = [name for name in names if name not in kept]
+    if rest:
+        found.update(_expanded(config_directory, rest))
+    return found
+
+
+def _expanded(config_directory: Path, names: Sequence[str]) -> dict[str, str]:
     done = run(["postconf", "-c", str(config_directory), "-x", *names], hint=HINT)
-    return {**dict.fromkeys(names, ""), **dict(_pair(line) for line in done.stdout.splitlines())}
+    return dict(_pair(line) for line in done.stdout.splitlines())
+
+
+class _Kept:
+    """What `postconf` said of each folder while many ask at once."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.values: dict[Path, dict[str, str]] = {}
+
+
+_keeping: _Kept | None = None
+
+
+@contextmanager
+def one_reading() -> Iterator[None]:
+    """While the body runs, main.cf is read once for whoever asks for expanded values, in any thread."""
+    global _keeping
+    before, _keeping = _keeping, _Kept()
+    try:
+        yield
+    finally:
+        _keeping = before
+
+
+def _kept(config_directory: Path) -> dict[str, str]:
+    keeping = _keeping
+    if keeping is None:
+        return {}
+    with keeping.lock:
+        if config_directory not in keeping.values:
+            keeping.values[config_directory] = _expanded(config_directory, ())
+        return keeping.values[config_directory]
+
+
+def overrides(config_directory: Path) -> dict[str, dict[str, str]]:
+    """What master.cf's `-o` options set, macros expanded: `name/type` -> parameter -> value."""
+    done = run(["postconf", "-c", str(config_directory), "-x", "-P"], hint=HINT)
+    found: dict[str, dict[str, str]] = {}
+    for line in done.stdout.splitlines():
+        where, text = _pair(line)
+        service, _, parameter = where.rpartition("/")
+        found.setdefault(service, {})[parameter] = text
+    return found
 
 
 def explicit(config_directory: Path) -> dict[str, str]:

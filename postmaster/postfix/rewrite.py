@@ -8,7 +8,6 @@ caller has worked out the same from the configuration.
 from __future__ import annotations
 
 import socket
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,9 +73,8 @@ class Rewriter:
             self._socket = socket.socket(socket.AF_UNIX)
             self._socket.settimeout(TIMEOUT)
             self._socket.connect(str(self._path))
-            with suppress(TimeoutError):  # Postfix before 3.5 did not greet
-                if self._read() != _GREETING:
-                    raise ValueError("another protocol")
+            if self._read() != _GREETING:
+                raise ValueError("another protocol")
         text = "".join(f"{name}\0{value}\0" for name, value in pairs) + "\0"
         self._socket.sendall(text.encode("utf-8", "surrogateescape"))
         return self._read()

@@ -11,6 +11,7 @@ where Postfix runs. What was asked once is kept: answers are of one moment.
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import sqlite3
 from collections.abc import Iterable
@@ -18,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from postmaster.errors import ProcessError, ServerError
+from postmaster.errors import ProcessError, RightsError, ServerError
 from postmaster.postfix import control
 
 PATIENCE = 5.0  # seconds that a look-up waits for a lock
@@ -51,11 +52,11 @@ class Tables:
         self._connections.clear()
 
     def find(self, table: str, key: str) -> str | None:
-        """The answer to one key; None where there is none. Raises ServerError where it cannot be asked."""
+        """The answer to one key; None where there is none. Raises as `find_all`."""
         return self.find_all(table, [key])[key]
 
     def find_all(self, table: str, keys: Iterable[str]) -> dict[str, str | None]:
-        """The answers to many keys. Raises ServerError."""
+        """The answers to many keys. Raises ServerError, and RightsError where only others may ask."""
         known = self._answers.setdefault(table, {})
         wanted = list(dict.fromkeys(key for key in keys))
         missing = [key for key in wanted if key not in known]
@@ -82,6 +83,10 @@ class Tables:
         if sqlite is None:
             live = self._postmap(table, [key for key in keys if _is_safe(key)])
             return {key: live.get(key) for key in keys}
+        if os.geteuid() != 0 and not os.access(sqlite.database, os.R_OK):
+            raise RightsError(
+                f"this user may not read {sqlite.database}, which Postfix asks", hint="run it as root"
+            )
         try:
             connection = self._connection(sqlite.database)
             return {key: sqlite.answer(connection, key) for key in keys}

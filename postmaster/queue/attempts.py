@@ -18,7 +18,7 @@ from postmaster.postfix.events import Delivery
 from postmaster.postfix.instances import Instance
 from postmaster.postfix.log import parse_line
 from postmaster.postfix.stamps import Clock
-from postmaster.queue.fate import instance_of, log_files
+from postmaster.queue.fate import instance_of, logs_of
 from postmaster.queue.message import Message
 
 ATTEMPTS = 200
@@ -50,7 +50,7 @@ def attempts(
     }
     names = re.compile(rb"|".join(re.escape(one.queue_id.encode()) + rb": to=<" for one in messages))
     is_readable = False
-    for file in log_files(places, files):
+    for file in logs_of(places, files):
         for path in (file.with_name(f"{file.name}.1"), file):
             with suppress(OSError):
                 clock = Clock(path.stat().st_mtime)

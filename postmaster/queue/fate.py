@@ -14,7 +14,7 @@ from types import TracebackType
 from postmaster.postfix.events import Delivery, Event, Expired, Notice, Pickup, Queued, Removed, Super
 from postmaster.postfix.instances import Instance
 from postmaster.postfix.log import Follower
-from postmaster.postfix.logfiles import USUAL
+from postmaster.postfix.logfiles import named_or_usual
 from postmaster.queue.message import Message
 
 PAUSE = 0.1  # seconds between two looks
@@ -79,10 +79,9 @@ class Fate:
         return "delivered", sent[-1].text if sent else None
 
 
-def log_files(places: Mapping[str, Instance], files: Iterable[Path]) -> list[Path]:
-    """Where instances log: as the settings say, where Postfix writes itself, else where syslog does."""
-    own = (place.log_file for place in places.values() if place.log_file is not None)
-    return list(dict.fromkeys([*files, *own])) or list(USUAL)
+def logs_of(places: Mapping[str, Instance], files: Iterable[Path]) -> list[Path]:
+    """Where instances log: what the settings name and what each writes itself, else where syslog does."""
+    return named_or_usual([*files, *(place.log_file for place in places.values())])
 
 
 def instance_of(tag: str, places: Mapping[str, Instance]) -> str:
@@ -96,7 +95,7 @@ class Watch:
 
     def __init__(self, places: Mapping[str, Instance], files: Iterable[Path]) -> None:
         self._places = places
-        self._follower = Follower(log_files(places, files))
+        self._follower = Follower(logs_of(places, files))
         self._fates: dict[tuple[str, str], Fate] = {}
         self._listeners: list[Callable[[tuple[str, str], Event], None]] = []
 

@@ -1,7 +1,7 @@
 """Reading the queue, from the spool or from `postqueue -j`, into one message type.
 
 `messages` reads as it is asked, so the first rows come without a walk through the whole queue. `select`,
-`transform` and `aggregate` are for the whole of it: a large queue is then read by a process for each
+`transform` and `gather` are for the whole of it: a large queue is then read by a process for each
 core, each taking its share of the files, and a test runs where the files are read, so that only hits
 travel. All of them stream: memory does not grow with the queue.
 
@@ -43,9 +43,7 @@ _RECIPIENTS = frozenset(("recipients", "reasons", "recipients_done", "damage"))
 _STATUS = frozenset(("forced_expire", "next_retry", "damage"))
 _ATTRIBUTES = frozenset(("client_name", "client_address", "helo_name", "sasl_username", "expires"))
 #: What XFORWARD told of goes first: there, a content filter handed the message back.
-#: What XFORWARD told of goes first: there, a content filter handed the message back.
-_WANTED = spool.needles(
-    "create_time",
+_WANTED = (
     "log_client_name client_name",
     "log_client_address client_address",
     "log_helo_name helo_name",
@@ -146,32 +144,25 @@ def blocks(
     return _read_all(settings, listing, test, source, instances, need, test_need, joined)
 
 
-def aggregate(
+def gather(
     settings: Settings,
     listing: Listing,
-    fold: Callable[[Iterable[Message]], R],
-    merge: Callable[[R, R], R],
+    work: Callable[[Iterable[Message]], Iterator[R]],
     test: Test | None = None,
     *,
     source: str | None = None,
     instances: Sequence[str] = (),
     need: frozenset[str] = ALL,
     test_need: frozenset[str] = ALL,
-) -> R:
-    """One result over all messages that pass a test: counts, sums, the oldest.
+) -> Iterator[R]:
+    """What `work` yields of all messages that pass a test: counts, sums, the oldest.
 
-    Each process gives its share of the messages to `fold`, which consumes them and gives back what can be
-    pickled (dicts, tuples, dataclasses); `merge` joins two such results in this process. So for counting
-    messages by queue: `fold=lambda found: Counter(m.queue_name for m in found)`, `merge=operator.add`,
-    `need=frozenset({"queue_name"})`. A `fold` of no messages must work: the shares may be empty.
+    Each process gives its share of the messages to `work`, which consumes them and yields what can be
+    pickled (dicts, tuples, dataclasses), once at the end or in parts. The shares may be empty. So for
+    counting by queue: `work=lambda found: iter((Counter(m.queue_name for m in found),))`,
+    `need=frozenset({"queue_name"})`, and the sum of what comes.
     """
-    results = _read_all(
-        settings, listing, test, source, instances, need, test_need, lambda found: iter((fold(found),))
-    )
-    whole: R = next(results)
-    for part in results:
-        whole = merge(whole, part)
-    return whole
+    return _read_all(settings, listing, test, source, instances, need, test_need, work)
 
 
 def find(
@@ -196,11 +187,14 @@ def count_files(
     settings: Settings, *, source: str | None = None, instances: Sequence[str] = ()
 ) -> int | None:
     """How many files the queues have, by their names alone: quick. None where the spool may not be read."""
-    count = 0
-    for instance in chosen(settings.postfix.config_directory, instances):
-        if source_of(instance, source) != "spool":
-            return None
-        count += spool.count(str(instance.spool))
+    known = chosen(settings.postfix.config_directory, instances)
+    if any(source_of(one, source) != "spool" for one in known):
+        return None
+
+    def work(share: tuple[int, int], _: Listing) -> Iterator[int]:
+        yield sum(spool.count(str(one.spool), share=share) for one in known)
+
+    count: int = sum(spread(work, Listing(), is_large=True))
     return count
 
 
@@ -342,6 +336,7 @@ def _reader(instance: Instance, need: frozenset[str]) -> Callable[[str, str, str
     logs = f"{instance.spool}/defer/"
     are_logs_hashed = "defer" in instance.hashed
     lifetime, bounce_lifetime = instance.lifetime, instance.bounce_lifetime
+    wanted = spool.Wanted(*_WANTED) if with_attributes else None
 
     def read(queue: str, queue_id: str, path: str) -> Message:
         descriptor = spool.open_file(path)
@@ -352,6 +347,7 @@ def _reader(instance: Instance, need: frozenset[str]) -> Callable[[str, str, str
                 utf8=utf8,
                 recipients=with_recipients,
                 attributes=with_attributes,
+                wanted=wanted,
                 size=None if status is None else status.st_size,
             )
             if status is None and (envelope.arrival_time is None or envelope.message_size is None):
@@ -374,12 +370,12 @@ def _reader(instance: Instance, need: frozenset[str]) -> Callable[[str, str, str
                 damage = _damage(queue, mode, damage)
         sender = envelope.sender or ""
         client = client_address = helo = login = None
-        if with_attributes:
-            created, client, client_address, helo, login = spool.attributes_of(envelope, _WANTED, utf8=utf8)
+        if wanted is not None:
+            client, client_address, helo, login = spool.attributes_of(envelope, wanted, utf8=utf8)
             if queue in _DELIVERED_FROM:
                 lives = lifetime if sender else bounce_lifetime
                 if lives is not None:
-                    expires = (int(created) if created and created.isdecimal() else arrival) + lives
+                    expires = (spool.created(envelope) or arrival) + lives
         todo = envelope.todo
         if with_reasons and todo and queue != "maildrop":
             folders = spool.hashed_folders(queue_id, depth) if are_logs_hashed else ""
@@ -427,6 +423,11 @@ def _with_reasons(
         ((at, address, original),) = todo
         reason, dsn = by_offset.get(at) or by_address.get(address) or (None, None)
         return [Recipient(address, reason, dsn, original, at)]
+    if not by_address and [one[0] for one in todo] == [*by_offset]:  # as it is after the first attempt
+        return [
+            Recipient(address, *deferral, original, at)
+            for (at, address, original), deferral in zip(todo, by_offset.values(), strict=True)
+        ]
     left = {at: (address, original) for at, address, original in todo}
     recipients = []
     for at, deferral in by_offset.items():

@@ -25,6 +25,7 @@ from postmaster.errors import NotFoundError, PostmasterError, RightsError
 from postmaster.files import make_folder
 from postmaster.queue.message import Message, Recipient
 from postmaster.settings import StateSettings
+from postmaster.sqlite import prepare, transaction
 
 FILE = "queue.db"
 LOCK = "queue.lock"
@@ -328,14 +329,8 @@ class Store:
 
     @contextmanager
     def _transaction(self) -> Iterator[Any]:
-        with _plain_errors(self.folder):
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._connection.execute
-            except BaseException:
-                self._connection.execute("ROLLBACK")
-                raise
-            self._connection.execute("COMMIT")
+        with _plain_errors(self.folder), transaction(self._connection):
+            yield self._connection.execute
 
 
 @contextmanager
@@ -370,24 +365,12 @@ def open_store(settings: StateSettings) -> Iterator[Store]:
 def _prepare(connection: sqlite3.Connection, folder: Path) -> None:
     connection.execute("PRAGMA journal_mode = WAL")  # a commit is one write to disk, not three
     connection.execute("PRAGMA synchronous = FULL")
-    if connection.execute("PRAGMA user_version").fetchone()[0] == VERSION:
-        return
-    connection.execute("BEGIN IMMEDIATE")
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
-    if version == 0:
-        for statement in _TABLES.split(";"):
-            if statement.strip():
-                connection.execute(statement)
-        connection.execute(f"PRAGMA user_version = {VERSION}")
-        connection.execute("COMMIT")
-    elif version != VERSION:
-        connection.execute("ROLLBACK")
+    version = prepare(connection, _TABLES, VERSION)
+    if version != VERSION:
         raise StoreError(
             f"{folder / FILE} is of version {version}, this program knows {VERSION}",
             hint="install the newer postmaster that made it",
         )
-    else:
-        connection.execute("COMMIT")
 
 
 @contextmanager

@@ -1,7 +1,8 @@
 """Counting the queue by destination, sender, reason and the like, with ages as qshape(1) has them.
 
-A summary is a fold over messages: `start`, then `add` for each, then `merge` where several processes
-read. Its state is picklable and grows with the number of groups, never with that of messages.
+A summary is a fold over messages: `start`, then `add` for each; `parts` and `merge` where several processes
+read. Its state is picklable until it is merged, and no more than `MOST_GROUPS` groups are in memory: from
+there on they are in a temporary file, and what is told stays exact.
 
 A message with several recipients is in several groups by recipient domain or reason: in each it
 counts as one message with those of its recipients that belong there. As in qshape, recipients are
@@ -11,18 +12,24 @@ what is counted in ages there; by anything else, ages count messages (qshape -s)
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
+from typing import TYPE_CHECKING
 
 from postmaster.queue.fields import REASONS, domain_of
 from postmaster.queue.message import Message
 from postmaster.queue.reasons import key as incident
+
+if TYPE_CHECKING:
+    from postmaster.queue.overflow import Overflow
 
 #: Headings of the ages: less than so many minutes, and what is older than all of them.
 AGES = ("5", "10", "20", "40", "80", "160", "320", "640", "1280", "1280+")
 _EDGES = [60 * 5 << doubled for doubled in range(9)]  # seconds
 
 EXAMPLE_CHARACTERS = 500  # of a reason, kept with its group
+MOST_GROUPS = 20_000  # kept in memory; some 12 MiB
 
 Key = str | tuple[str, str] | None
 
@@ -42,13 +49,66 @@ class Group:
 
 @dataclass(slots=True)
 class Summary:
-    """`groups` by what was asked for: None is the group of those that have no such value."""
+    """`groups` by what was asked for: None is the group of those that have no such value. `overflow` has what
+    of them went to a file.
+    """
 
     by: str
     now: int
     messages: int = 0
     bytes: int = 0
     groups: dict[Key, Group] = field(default_factory=dict)
+    overflow: Overflow | None = None
+
+    @property
+    def is_full(self) -> bool:
+        """Whether there are as many groups in memory as there may be."""
+        return len(self.groups) >= MOST_GROUPS
+
+    @property
+    def count(self) -> int:
+        """The number of groups."""
+        if self.overflow is None:
+            return len(self.groups)
+        self.spill()
+        return len(self.overflow)
+
+    def spill(self) -> None:
+        """Put all groups into the file."""
+        if self.overflow is None:
+            from postmaster.queue.overflow import Overflow
+
+            self.overflow = Overflow()
+        self.overflow.add(
+            (key, one.messages, one.recipients, one.bytes, *one.ages, one.oldest, one.next_retry, one.example)
+            for key, one in self.groups.items()
+        )
+        self.groups = {}
+
+    def whole(self, limit: int = 0, *, ordered: bool = True) -> Iterator[tuple[Key, Group]]:
+        """The groups, those with the most recipients or messages first; at most `limit`, 0 for all."""
+        first = "recipients" if self.counts_recipients else "messages"
+        if self.overflow is not None:
+            if self.groups:
+                self.spill()
+            for key, messages, recipients, size, *ages, oldest, retry, example in self.overflow.rows(
+                first if ordered else None, limit
+            ):
+                yield key, Group(messages, recipients, size, oldest, retry, ages, example)
+            return
+
+        def order(item: tuple[Key, Group]) -> tuple[int, int, str]:
+            key, group = item
+            return -getattr(group, first), -group.messages, str(key)
+
+        if not ordered:
+            yield from islice(self.groups.items(), limit or None)
+        elif limit:
+            from heapq import nsmallest
+
+            yield from nsmallest(limit, self.groups.items(), key=order)
+        else:
+            yield from sorted(self.groups.items(), key=order)
 
     @property
     def counts_recipients(self) -> bool:
@@ -58,7 +118,7 @@ class Summary:
     def total(self) -> Group:
         """All groups together, each message counted once."""
         whole = Group()
-        for group in self.groups.values():
+        for _, group in self.whole(ordered=False):
             _add_group(whole, group)
         whole.messages, whole.bytes, whole.example = self.messages, self.bytes, None
         return whole
@@ -88,8 +148,19 @@ def add(summary: Summary, message: Message) -> Summary:
     return summary
 
 
+def parts(by: str, now: int, messages: Iterable[Message]) -> Iterator[Summary]:
+    """Summaries of messages, none with more than `MOST_GROUPS` groups (and those of one message)."""
+    part = start(by, now)
+    for message in messages:
+        add(part, message)
+        if part.is_full:
+            yield part
+            part = start(by, now)
+    yield part
+
+
 def merge(one: Summary, other: Summary) -> Summary:
-    """Both together, in the first of them."""
+    """Both together, in the first of them. The other has no overflow."""
     one.messages += other.messages
     one.bytes += other.bytes
     for key, group in other.groups.items():
@@ -98,20 +169,9 @@ def merge(one: Summary, other: Summary) -> Summary:
             one.groups[key] = group
         else:
             _add_group(mine, group)
+    if one.is_full:
+        one.spill()
     return one
-
-
-def largest(summary: Summary, limit: int = 0) -> list[tuple[Key, Group]]:
-    """The groups by their number of recipients or messages, largest first; at most `limit`, 0 for all."""
-    from heapq import nsmallest
-
-    def order(item: tuple[Key, Group]) -> tuple[int, int, str]:
-        key, group = item
-        count = group.recipients if summary.counts_recipients else group.messages
-        return -count, -group.messages, str(key)
-
-    items: Iterable[tuple[Key, Group]] = summary.groups.items()
-    return nsmallest(limit, items, key=order) if limit else sorted(items, key=order)
 
 
 def needs(by: str) -> frozenset[str]:

@@ -1,8 +1,8 @@
 """The queue seen again and again: totals, what came and went between two looks, what is stuck.
 
 A `Watcher` is shown the messages of one look after another and gives a `Frame` for each. What it
-remembers between looks is bounded: identities as hashes, and in a queue of more than `REMEMBERED` of
-them a sample, from which arrivals and departures are estimated.
+remembers is bounded: groups as summaries do, identities as hashes, and in a queue of more than
+`REMEMBERED` of them a sample, from which arrivals and departures are estimated.
 
 What it cannot see: a message that came and went between two looks. A requeued message has a new ID,
 so it counts as gone and come.
@@ -120,9 +120,10 @@ class Watcher:
         return frame
 
     def _count(self, frame: Frame, message: Message) -> None:
-        counting.add(frame.queues, message)
-        counting.add(frame.destinations, message)
-        counting.add(frame.reasons, message)
+        for summary in (frame.queues, frame.destinations, frame.reasons):
+            counting.add(summary, message)
+            if summary.is_full:
+                summary.spill()
         self.turnover.see(message.identity)
         if message.queue_name != "hold" and frame.now - message.arrival_time > STUCK:
             frame.stuck += 1

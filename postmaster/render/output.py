@@ -54,7 +54,7 @@ def write_rows(
         _write_array(output, rows)
     elif form is Format.jsonl:
         for row in rows:
-            output.write(_dump(row) + "\n")
+            output.write(as_json(row) + "\n")
     elif form is Format.csv:
         _write_csv(output, keys or [column.key for column in columns], rows)
     elif output.isatty():
@@ -66,9 +66,9 @@ def write_rows(
 def write_record(output: TextIO, form: Format, record: Row) -> None:
     """Write one object: lines of key and value as a table, one object in JSON."""
     if form is Format.json:
-        output.write(_dump(record, indent=2) + "\n")
+        output.write(as_json(record, indent=2) + "\n")
     elif form is Format.jsonl:
-        output.write(_dump(record) + "\n")
+        output.write(as_json(record) + "\n")
     elif form is Format.csv:
         _write_csv(output, list(record), [record])
     else:
@@ -129,7 +129,8 @@ def size(number: int | None) -> str:
     return f"{value:.0f} {unit}" if value == int(value) else f"{value:.1f} {unit}"
 
 
-def _dump(row: Any, indent: int | None = None) -> str:
+def as_json(row: Any, indent: int | None = None) -> str:
+    """A value as JSON that is safe to show on a terminal."""
     text = json.dumps(plain(row), ensure_ascii=False, indent=indent)
     if indent is None:
         return json_text(text)
@@ -153,7 +154,7 @@ def _write_array(output: TextIO, rows: Iterable[Row]) -> None:
     """A JSON array, a row a line, without holding the rows."""
     separator = "[\n"
     for row in rows:
-        output.write(f"{separator}  {_dump(row)}")
+        output.write(f"{separator}  {as_json(row)}")
         separator = ",\n"
     output.write("\n]\n" if separator == ",\n" else "[]\n")
 
@@ -180,7 +181,7 @@ def _csv_text(value: Any) -> str:
         return "true" if value else "false"
     if isinstance(value, list) and all(isinstance(item, str) for item in value):
         return printable(" ".join(value))
-    return printable(value) if isinstance(value, str) else _dump(value)
+    return printable(value) if isinstance(value, str) else as_json(value)
 
 
 def _write_plain(output: TextIO, columns: Sequence[Column], rows: Iterator[Row], *, headed: bool) -> None:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from postmaster.errors import NotFoundError, PostmasterError, ProcessError, ServerError
-from postmaster.files import replace
+from postmaster.files import read_regular, replace
 from postmaster.postfix import postconf
 from postmaster.postfix.postconf import split_list
 from postmaster.process import run
@@ -156,8 +156,7 @@ def is_stale(file: AliasFile) -> bool:
 
 def _read(path: Path) -> bytes:
     try:
-        with path.open("rb") as file:
-            data = file.read(BYTES + 1)
+        data, _ = read_regular(path, BYTES + 1)
     except FileNotFoundError:
         return b""
     except OSError as error:

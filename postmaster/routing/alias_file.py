@@ -144,7 +144,7 @@ def target_text(target: str) -> str:
     """A target without quotes as it is written: quoted where it must be."""
     if set(target) <= _PLAIN:
         return target
-    if target.startswith(("|", "/", "~", INCLUDE, "\\")):
+    if target.startswith(("|", "/", "~", INCLUDE)):
         plain = target.removeprefix(INCLUDE)
         return target if target.startswith(INCLUDE) and set(plain) <= _PLAIN else _quoted(target)
     return quote(target)

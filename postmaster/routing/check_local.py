@@ -1,7 +1,7 @@
 """Checking local mail: alias files, what they include, and `~/.forward` files.
 
 Each fault has a code of LOCAL_CODES; nothing is changed. Who may do what with files is looked at as local(8)
-and its delivery agents would: `|command` and `/file` run with the rights of the file's owner, so whoever can
+would: `|command` and `/file` run with the rights of the file's owner, so whoever can
 write the file can run commands as that user.
 """
 
@@ -16,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from postmaster.errors import ServerError
+from postmaster.files import read_regular
 from postmaster.postfix.postconf import split_list
 from postmaster.postfix.tokens import split
 from postmaster.routing import alias_database, alias_file
@@ -241,12 +242,10 @@ def _include(
         yield Finding("loop", where, f"{text} includes itself", f"take the line out of {text}")
         return
     try:
-        with path.open("rb") as file:
-            status = os.fstat(file.fileno())
-            data = file.read(INCLUDE_BYTES)
-    except (OSError, ValueError) as error:
-        why = error.strerror if isinstance(error, OSError) else "not a file name"
-        yield Finding("include", where, f"{text} cannot be read: {why}; mail is deferred", f"make {text}")
+        data, status = read_regular(path, INCLUDE_BYTES)
+    except OSError as error:
+        message = f"{text} cannot be read: {error.strerror}; mail is deferred"
+        yield Finding("include", where, message, f"make {text}")
         return
     if status.st_mode & 0o022:
         yield _writable(path, "others than its owner may write it")
@@ -263,8 +262,6 @@ def _address(
     names: dict[str, tuple[AliasFile, Part]],
     account: Account | None,
 ) -> Iterator[Finding]:
-    if target.startswith("\\"):
-        target = target[1:]
     address = server.addressing.canonical(target)
     local, at, domain = address.rpartition("@")
     if not at or not local or not domain:
@@ -308,7 +305,7 @@ def _circles(server: Server, names: dict[str, tuple[AliasFile, Part]]) -> Iterat
     for name, (_, part) in names.items():
         found = []
         for target in part.targets:
-            if target.startswith(("|", "/", "~", "\\")) or target.lower().startswith(alias_file.INCLUDE):
+            if target.startswith(("|", "/", "~")) or target.lower().startswith(alias_file.INCLUDE):
                 continue
             local, _, domain = server.addressing.canonical(target).rpartition("@")
             if server.classes.of(domain) != "local":

@@ -29,7 +29,7 @@ class Destination:
 
 
 def settle(server: Server, address: str, hop: Hop, sender: str) -> ResolveDifference | None:
-    """Fill in where a last hop's address (internal form) goes. Never raises."""
+    """Fill in where a last hop's address (internal form) goes. Raises RightsError."""
     try:
         found = resolve(server, address, sender)
         live = server.rewriter.resolve(address, sender) if server.rewriter is not None else None

@@ -41,7 +41,7 @@ class _Entry:
 
 
 def expand(server: Server, naming: Naming, address: str, before: tuple[str, ...] = ()) -> Expansion:
-    """Expand an address in internal form; `before` are those that led here. Never raises."""
+    """Expand an address in internal form; `before` are those that led here. Raises RightsError."""
     tree = Hop(quote(address))
     result = Expansion(tree)
     try:

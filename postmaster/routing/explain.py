@@ -7,6 +7,7 @@ and tables; the directory only gives the rules their names.
 from __future__ import annotations
 
 from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from postmaster.address import Address
@@ -23,7 +24,23 @@ from postmaster.settings import Settings
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
+#: What a hop takes over from the way of the message that it was sent in as.
+_OF_THE_END = (
+    *("rule", "reason", "table", "key", "domain_class", "transport", "next_hop", "sender", "problem"),
+    "hops",
+)
+
 MOST_HOPS = 5000  # that one explanation has; local aliases have no limit of their own
+
+
+@dataclass(frozen=True, slots=True)
+class _Resubmitted:
+    """An address that local(8) sends in anew, the hop for it, what was before it, and how often already."""
+
+    address: str
+    hop: Hop
+    before: tuple[str, ...]
+    hops: int
 
 
 class Explainer:
@@ -35,10 +52,12 @@ class Explainer:
         self._differences: list[Difference | ResolveDifference] = []
         self._count = 0
         self._sender = ""
+        self._waiting: list[_Resubmitted] = []
+        self._hops = 0  # of the message that is followed now
 
     def explain(self, address: str, sender: str = "", *, live: bool = True) -> Explanation:
         """Explain an address in external form. `live` compares with the running server."""
-        self._differences, self._count, self._sender = [], 0, sender
+        self._differences, self._count, self._sender, self._waiting, self._hops = [], 0, sender, [], 0
         given = unquote(address)
         verdict = reception.judge(self._server, given)
         main = self._way(given)
@@ -46,6 +65,7 @@ class Explainer:
             main.tree.problem = hops.CLOSED if verdict.code >= 500 else hops.UNREADABLE
             main.tree.reason = f"refused at the door; else: {main.tree.reason}"
         copies = [self._copy(one, why) for one, why in self._automatic(given)]
+        self._follow()
         problems = [*self._problems(main), *(p for copy in copies for p in self._problems(copy))]
         asked: list[str] = []
         notes: list[str] = []
@@ -98,20 +118,34 @@ class Explainer:
         return found
 
     def _resubmit(self, address: str, hop: Hop, before: tuple[str, ...]) -> None:
-        """Send an address in anew, as local(8) does: all of cleanup's tables count again."""
-        self._count += 1
-        if address.lower() in before or self._count > MOST_HOPS:
-            hop.rule = hops.NOWHERE
-            hop.problem = hops.LOOP if address.lower() in before else hops.LIMIT
-            hop.reason = "comes back to where it was delivered before: returned to its sender (5.4.6)"
-            return
-        found = self._way(address, before)
-        top = found.tree
-        if found.failure is not None and top.problem is None:
-            top.problem, top.reason = hops.LIMIT, found.failure
-        for name in ("rule", "reason", "table", "key", "domain_class", "transport", "next_hop", "problem"):
-            setattr(hop, name, getattr(top, name))
-        hop.hops = top.hops
+        """Note an address that local(8) sends in anew; it is followed later, as many may be in a row."""
+        self._waiting.append(_Resubmitted(address, hop, before, self._hops + 1))
+
+    def _follow(self) -> None:
+        """Follow what was sent in anew: all of cleanup's tables count again."""
+        most = int(self._server.parameters["hopcount_limit"] or 50)
+        while self._waiting:
+            one = self._waiting.pop(0)
+            self._count += 1
+            hop, self._hops = one.hop, one.hops
+            if one.address.lower() in one.before:
+                hop.rule, hop.problem = hops.NOWHERE, hops.LOOP
+                hop.reason = "comes back to where it was delivered before: returned to its sender (5.4.6)"
+                continue
+            if one.hops + 1 >= most or self._count > MOST_HOPS:  # each adds a Received header to the first
+                hop.rule, hop.problem = hops.NOWHERE, hops.LIMIT
+                hop.reason = f"more than {MOST_HOPS} ends: not followed any further"
+                if one.hops + 1 >= most:
+                    hop.reason = f"{most} messages one after another: returned to its sender (too many hops)"
+                continue
+            found = self._way(one.address, one.before)
+            top = found.tree
+            if found.failure is not None and top.problem is None:
+                top.problem, top.reason = hops.LIMIT, found.failure
+            for name in _OF_THE_END:
+                setattr(hop, name, getattr(top, name))
+            # What was sent in anew at the top of that way belongs to this hop now.
+            self._waiting = [replace(two, hop=hop) if two.hop is top else two for two in self._waiting]
 
     def _automatic(self, address: str) -> list[tuple[str, str]]:
         """(address in internal form, parameter) of copies that Postfix makes by itself."""
@@ -141,18 +175,16 @@ class Explainer:
             for _, hop in way.tree.walk()
             if hop.problem is not None
         ]
-        if way.failure is not None and not any(p.code == hops.LIMIT for p in found):
+        if way.failure is not None and not found:
             found.append(Problem(hops.LIMIT, way.tree.address, way.failure))
         return found
 
 
 def explain(settings: Settings, address: Address, sender: Address | None = None) -> Explanation:
-    """Explain one address. Raises ProcessError where there is no Postfix.
+    """Explain one address. Raises ProcessError where there is no Postfix, RightsError for who may not read.
 
     The directory is opened as it is, without publishing first: what the servers see now is what counts.
     """
-    from dataclasses import replace
-
     with ExitStack() as stack:
         server = stack.enter_context(open_server(settings))
         truth, notes = open_truth(settings, stack)

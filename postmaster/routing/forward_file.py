@@ -16,6 +16,7 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
+from postmaster.files import read_regular
 from postmaster.postfix.postconf import split_list
 from postmaster.postfix.tokens import split
 
@@ -105,9 +106,7 @@ def _read(path: Path, has_extension: bool, status: os.stat_result, account: Acco
     data = b""
     if stat.S_ISREG(status.st_mode):
         try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-            with os.fdopen(descriptor, "rb") as file:
-                data = file.read(BYTES)
+            data, _ = read_regular(path, BYTES, follow=False)
         except OSError as error:
             refusal = refusal or f"it cannot be read: {error.strerror}"
     if refusal is None and not _may_read(status, account):

@@ -8,7 +8,8 @@ Rules, from alias.c, recipient.c, dotforward.c, token.c and include.c:
 - the first file of `forward_path` that is there counts; one that is not the user's own, or that everybody
   may write, is passed over;
 - a command in an `:include:` file is refused unless `allow_mail_to_commands` says otherwise;
-- more than 100 levels are returned to the sender (5.4.6).
+- more than 100 levels are returned to the sender (5.4.6); a target takes two levels, an alias or forward file
+  two more, an include file one, so 25 aliases one after another are too many.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from postmaster.errors import ServerError
+from postmaster.files import read_regular
 from postmaster.postfix.postconf import split_list
 from postmaster.postfix.tokens import quote, split
 from postmaster.routing import hops
@@ -40,23 +42,24 @@ class _Place:
     path: tuple[str, ...]  # local names and files before it, folded
     name: str  # the alias or user whose target it is
     has_owner: bool
-    level: int
+    level: int  # as local(8) counts them
     extension: str  # unmatched, to be added to targets
 
 
 def deliver(server: Server, address: str, hop: Hop, resubmit: Resubmit, before: tuple[str, ...] = ()) -> None:
-    """Fill in what local(8) does with an address (internal form) of a local domain. Never raises."""
+    """Fill in what local(8) does with an address (internal form) of a local domain. Raises RightsError."""
     try:
-        _recipient(server, address, hop, resubmit, _Place("", before, "", False, 0, ""))
+        _recipient(server, address, hop, resubmit, _Place("", before, "", False, -1, ""))
     except ServerError as error:
         hop.rule, hop.problem, hop.reason = hops.NOWHERE, hops.UNREADABLE, error.message
 
 
 def _recipient(server: Server, address: str, hop: Hop, resubmit: Resubmit, place: _Place) -> None:
-    if place.level > DEEPEST:
+    if place.level + 2 > DEEPEST:
         hop.rule, hop.problem = hops.NOWHERE, hops.LOOP
         hop.reason = f"more than {DEEPEST} levels deep: returned to its sender (5.4.6)"
         return
+    level = place.level + 4  # of an alias, as soon as it is looked up
     local = address.rpartition("@")[0].lower() or address.lower()
     user, extension = server.addressing.split_extension(local)
     if "/" in extension:
@@ -67,14 +70,13 @@ def _recipient(server: Server, address: str, hop: Hop, resubmit: Resubmit, place
         found = _alias(server, name)
         if found is None:
             continue
-        if f"alias {name}" in place.path:
+        if f"alias {name}" in place.path or level > DEEPEST:
             hop.rule, hop.problem = hops.NOWHERE, hops.LOOP
-            hop.reason = f"alias {name} leads back to itself: returned to its sender (5.4.6)"
+            why = "leads back to itself" if level <= DEEPEST else f"is more than {DEEPEST} levels deep"
+            hop.reason = f"alias {name} {why}: returned to its sender (5.4.6)"
             return
         left = extension if name == user and server.addressing.propagates("alias") else ""
-        _expand_alias(
-            server, hop, resubmit, found, _Place("alias", place.path, name, False, place.level, left)
-        )
+        _expand_alias(server, hop, resubmit, found, _Place("alias", place.path, name, False, level, left))
         return
     if (place.has_owner and place.name != user) or place.kind == "include":
         hop.rule, hop.reason = hops.RESUBMITTED, "sent in anew"
@@ -116,7 +118,7 @@ def _expand_alias(server: Server, hop: Hop, resubmit: Resubmit, alias: _Alias, p
         (*place.path, f"alias {alias.name}"),
         alias.name,
         alias.owner is not None,
-        place.level + 1,
+        place.level,
         place.extension,
     )
     _targets(server, hop, resubmit, split(alias.value), below, home=None)
@@ -168,14 +170,12 @@ def _include(server: Server, name: str, hop: Hop, resubmit: Resubmit, place: _Pl
         hop.rule, hop.problem, hop.reason = hops.NOWHERE, hops.LOOP, f"{name} includes itself"
         return
     try:
-        with Path(name).open("rb") as file:
-            data = file.read(INCLUDE_BYTES + 1)
-    except (OSError, ValueError) as error:
+        data, _ = read_regular(Path(name), INCLUDE_BYTES)
+    except OSError as error:
         hop.rule, hop.problem = hops.NOWHERE, hops.DEAD_END
-        why = error.strerror if isinstance(error, OSError) else "not a file name"
-        hop.reason = f"{name} cannot be read: {why}; mail is deferred"
+        hop.reason = f"{name} cannot be read: {error.strerror}; mail is deferred"
         return
-    lines = data[:INCLUDE_BYTES].decode("utf-8", "surrogateescape").splitlines()
+    lines = data.decode("utf-8", "surrogateescape").split("\n")
     targets = [one for line in lines if not line.startswith("#") for one in split(line)]
     left = place.extension if server.addressing.propagates("include") else ""
     below = _Place("include", (*place.path, mark), place.name, place.has_owner, place.level + 1, left)
@@ -183,8 +183,6 @@ def _include(server: Server, name: str, hop: Hop, resubmit: Resubmit, place: _Pl
 
 
 def _address(server: Server, target: str, hop: Hop, resubmit: Resubmit, place: _Place) -> None:
-    if target.startswith("\\"):
-        target = target[1:]
     address = server.addressing.canonical(target)
     if place.extension:
         local, _, domain = address.rpartition("@")
@@ -227,7 +225,7 @@ def _dot_forward(
     hop.rule, hop.reason = hops.DOT_FORWARD, f"forward file {forward.path}"
     hop.table, hop.key = str(forward.path), forward.user
     left = extension if server.addressing.propagates("forward") and not forward.has_extension else ""
-    below = _Place("forward", (*place.path, mark), forward.user, True, place.level + 1, left)
+    below = _Place("forward", (*place.path, mark), forward.user, True, place.level + 4, left)
     _targets(server, hop, resubmit, list(forward.targets), below, forward.home)
 
 

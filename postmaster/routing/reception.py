@@ -26,7 +26,7 @@ _UNKNOWN = {
 
 
 def judge(server: Server, address: str) -> Verdict:
-    """The verdict on an address in internal form. Never raises."""
+    """The verdict on an address in internal form. Raises RightsError."""
     try:
         address = server.addressing.canonical(address)
         return _by_access(server, address) or _by_tables(server, address)

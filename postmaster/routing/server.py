@@ -38,6 +38,7 @@ _PARAMETERS = (
     "fallback_transport",
     "fallback_transport_maps",
     "home_mailbox",
+    "hopcount_limit",
     "local_recipient_maps",
     "local_transport",
     "mail_spool_directory",

@@ -7,20 +7,22 @@ answered is worked out here from the truth, not from the look-ups, so an error i
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from postmaster.address import Address, LocalPart
-from postmaster.directory import aliases, domains, forwards, grants, graph, users
+from postmaster.directory import addresses, aliases, domains, forwards, grants, graph, users
 from postmaster.directory.database import open_directory
 from postmaster.directory.dead_ends import DeadEnds
+from postmaster.directory.records import Alias, Forward, User
 from postmaster.dovecot import doveadm
-from postmaster.errors import RuleError
+from postmaster.errors import NotFoundError, RuleError
 from postmaster.postfix import classes, control, maps, postconf
 from postmaster.postfix.classes import VIRTUAL_ALIAS, VIRTUAL_MAILBOX, DomainClasses, conflicts
 from postmaster.postfix.tables import Tables
+from postmaster.process import DEFAULT_TIMEOUT
 from postmaster.settings import Settings
 from postmaster.setup.options import SetupOptions
 from postmaster.setup.plan import postmaster_address
@@ -40,19 +42,45 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
+class Sample:
+    """So many users and aliases, the same ones for the same `turn`."""
+
+    size: int
+    turn: int
+
+    def users(self, reading: Connection) -> list[User]:
+        return [users.show(reading, where) for where in self._some(reading, "user")]
+
+    def aliases(self, reading: Connection) -> list[Alias]:
+        return [aliases.show(reading, where) for where in self._some(reading, "alias")]
+
+    def forwards(self, reading: Connection, some: list[User]) -> Iterator[Forward]:
+        for user in some:
+            with suppress(NotFoundError):
+                yield forwards.show(reading, user.address)
+
+    def _some(self, reading: Connection, kind: str) -> list[Address]:
+        return addresses.some(reading, kind, self.size, self.turn)
+
+
+@dataclass(frozen=True, slots=True)
 class Checked:
     asked: int
     findings: tuple[Finding, ...]
 
 
-def check(settings: Settings, reading: Connection) -> Checked:
-    """Ask about everything. Raises ProcessError when a server cannot be asked at all."""
+def check(
+    settings: Settings, reading: Connection, *, sample: Sample | None = None, timeout: float = DEFAULT_TIMEOUT
+) -> Checked:
+    """Ask about everything, or about every domain and a sample of the addresses.
+
+    `timeout` is for each program that is started. Raises ProcessError when a server cannot be asked at all.
+    """
     directory = settings.postfix.config_directory
     asked, findings = 0, list(_class_conflicts(settings, reading))
-    for table, expected in _expected(reading).items():
-        answers = control.query(
-            directory, table.table(directory, maps.kind(settings.lookups.source)), expected
-        )
+    for table, expected in _expected(reading, sample).items():
+        name = table.table(directory, maps.kind(settings.lookups.source))
+        answers = control.query(directory, name, expected, timeout=timeout)
         asked += len(expected)
         for key, wanted in expected.items():
             got = frozenset(answers[key].split(",")) if key in answers else frozenset()
@@ -66,6 +94,9 @@ def check(settings: Settings, reading: Connection) -> Checked:
                         "postmaster publish --rebuild",
                     )
                 )
+    if sample is not None:
+        logins, told = _logins(settings, sample.users(reading), timeout)
+        return Checked(asked + logins, (*findings, *told))
     known = {user.address.ascii for user in users.list_all(reading)}
     listed = set(doveadm.users(settings.dovecot.config))
     asked += len(known)
@@ -78,6 +109,26 @@ def check(settings: Settings, reading: Connection) -> Checked:
                 Finding("dovecot_differs", login, f"Dovecot {says}", "postmaster publish --rebuild")
             )
     return Checked(asked, tuple(findings))
+
+
+def _logins(settings: Settings, some: list[User], timeout: float) -> tuple[int, list[Finding]]:
+    """(how many were asked, what Dovecot says wrong) about users, and whether each may log in by IMAP."""
+    config, now = settings.dovecot.config, datetime.now(UTC)
+    may = [user.address.ascii for user in some if user.imap and user.scheme and user.may_log_in(now)]
+    everyone = [user.address.ascii for user in some]
+    others = sorted(set(everyone).difference(may))
+    lost = doveadm.unknown(config, everyone, timeout=timeout)
+    refused = doveadm.unknown(config, may, service="imap", timeout=timeout) - lost
+    let_in = set(others) - doveadm.unknown(config, others, service="imap", timeout=timeout)
+    told = [
+        *((one, "does not know this user") for one in sorted(lost)),
+        *((one, "lets this user log in no more") for one in sorted(refused)),
+        *((one, "lets this user log in, who must not") for one in sorted(let_in)),
+    ]
+    return len(everyone), [
+        Finding("dovecot_differs", one, f"Dovecot {what}", "postmaster publish --rebuild")
+        for one, what in told
+    ]
 
 
 def require_postmaster(settings: Settings, options: SetupOptions) -> None:
@@ -102,7 +153,7 @@ def require_postmaster(settings: Settings, options: SetupOptions) -> None:
         )
 
 
-def _expected(reading: Connection) -> dict[maps.Map, dict[str, frozenset[str]]]:
+def _expected(reading: Connection, sample: Sample | None = None) -> dict[maps.Map, dict[str, frozenset[str]]]:
     """Table -> key -> what it should answer, for every domain and address."""
     answers: dict[maps.Map, dict[str, frozenset[str]]] = {table: {} for table in maps.MAPS}
     twins: dict[str, list[str]] = {}
@@ -114,8 +165,12 @@ def _expected(reading: Connection) -> dict[maps.Map, dict[str, frozenset[str]]]:
             twins.setdefault(domain.alias_of.ascii, []).append(name)
         answers[here][name] = frozenset([name])
         answers[there][name] = frozenset()
-    everyone = list(users.list_all(reading))
-    forwarding = {one.address: one for one in forwards.list_all(reading)}
+    if sample is None:
+        everyone, others = list(users.list_all(reading)), aliases.list_all(reading)
+        forwarding = {one.address: one for one in forwards.list_all(reading)}
+    else:
+        everyone, others = sample.users(reading), iter(sample.aliases(reading))
+        forwarding = {one.address: one for one in sample.forwards(reading, everyone)}
     granted: dict[str, set[str]] = {}
     for grant in grants.list_all(reading):
         granted.setdefault(grant.address.ascii, set()).add(grant.user.ascii)
@@ -142,7 +197,7 @@ def _expected(reading: Connection) -> dict[maps.Map, dict[str, frozenset[str]]]:
         expect(maps.SENDER_OWNERS, where, {where.ascii} | owners(where))
         answers[maps.SENDING_LOGINS][where.ascii] = frozenset(["OK"] if user.may_send(now) else [])
         expect(maps.CLOSED_RECIPIENTS, where, set() if ends.is_open(user.id) else {_REFUSAL})
-    for alias in aliases.list_all(reading):
+    for alias in others:
         goes = {t.ascii for t in alias.targets if ends.open_target(alias.id, t).has(moment)}
         if alias.address.is_catch_all:
             answers[maps.CATCH_ALLS][alias.address.ascii] = frozenset(goes)

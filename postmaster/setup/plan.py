@@ -102,6 +102,8 @@ def make_plan(settings: Settings, options: SetupOptions) -> Plan:
         certificate=certificate,
         key=key,
         postmaster=postmaster_address(settings, options),
+        probe=settings.health.probe_address,
+        reflector=settings.health.reflector,
         tables=maps.kind(settings.lookups.source),
     )
     owned = postfix.owned_parameters(wish, known)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from postmaster.errors import ProcessError
+from postmaster.errors import NotFoundError, ProcessError
 from postmaster.postfix import queue
 from postmaster.process import run
 from postmaster.trace.history import History, history
@@ -52,8 +52,15 @@ def follow(
     is called with all histories after each look.
     """
     ends, since = None if seconds is None else time.monotonic() + seconds, period.since
+    found: Stories | None = None
     while True:
-        found = stories(Logs(find(), Period(since, period.until), notes), query)
+        try:
+            found = stories(Logs(find(), Period(since, period.until), notes), query)
+        except NotFoundError:  # moved away, and the new one is not there yet
+            if found is None or (ends is not None and time.monotonic() >= ends):
+                raise
+            time.sleep(PAUSE)
+            continue
         made = [history(story) for story in found.stories]
         show(made)
         if made and all(one.is_over for one in made):

@@ -8,7 +8,7 @@ from typing import Any
 
 from postmaster.dovecot import events as dovecot
 from postmaster.postfix import events as postfix
-from postmaster.trace.join import Story, session_of
+from postmaster.trace.join import Story, recipients_of, session_of
 from postmaster.trace.lines import Line
 from postmaster.trace.lives import Life
 
@@ -72,8 +72,10 @@ class History:
     is_over: bool
     steps: list[Step]
     outcomes: list[Outcome]
-    told: float | None = None  # when a notice reached the sender
-    notice_failed: str | None = None
+    told: float | None = None  # when a notice that it failed reached the sender
+    postmaster_told: float | None = None  # the same for the postmaster
+    notice_failed: str | None = None  # why the sender's notice did not arrive
+    notice_waits: str | None = None  # why it is still on its way
 
     @property
     def queue_ids(self) -> list[str]:
@@ -84,7 +86,8 @@ def history(story: Story, live: Mapping[str, Mapping[str, Any]] | None = None) -
     """The history of a story. `live` has the queue's entries by ID; None when it was not asked."""
     if story.refusal is not None:
         return _refused(story, story.refusal)
-    notices = {id(child) for kind, _, child in story.edges if kind == "notice"}
+    notices = {id(child): _notice_kind(parent, child) for kind, parent, child in story.edges
+               if kind == "notice"}  # fmt: skip
     # What WHAT named may be a notice alone: then it is the message.
     own = [life for life in story.lives if id(life) not in notices] or story.lives
     first, events = own[0], [line.event for life in own for line in life.lines]
@@ -100,6 +103,8 @@ def history(story: Story, live: Mapping[str, Mapping[str, Any]] | None = None) -
         ),
         None,
     )
+    if not senders and live is not None and first.queue_id in live and not first.is_over:
+        senders = [live[first.queue_id]["sender"]]
     outcomes = [one for life in own for one in _outcomes(story, life, live)]
     lines = story.lines
     found = History(
@@ -113,24 +118,42 @@ def history(story: Story, live: Mapping[str, Mapping[str, Any]] | None = None) -
         begin=lines[0].time,
         end=lines[-1].time,
         is_whole=first.is_whole,
-        is_over=all(life.has_ended or _was_requeued(life) for life in story.lives),
+        is_over=all(life.is_over or _was_requeued(life) for life in story.lives),
         steps=[step for line in lines if (step := _step(line)) is not None],
         outcomes=outcomes,
     )
     for life in story.lives:
-        if id(life) in notices and life not in own:
-            for outcome in _outcomes(story, life, live):
-                if outcome.status == "sent":
-                    found.told = outcome.time
-                else:
-                    found.notice_failed = outcome.text
+        kind = notices.get(id(life), "")
+        if life in own or "non-delivery" not in kind:
+            continue
+        for outcome in _outcomes(story, life, live):
+            is_sent = outcome.status == "sent"
+            if kind.startswith("postmaster"):
+                found.postmaster_told = outcome.time if is_sent else found.postmaster_told
+            elif is_sent:
+                found.told = outcome.time
+            elif outcome.status in WAITING:
+                found.notice_waits = outcome.text or outcome.status
+            else:
+                found.notice_failed = outcome.text or outcome.status
     return found
+
+
+WAITING = ("deferred", "queued", "held", "unknown")
+
+
+def _notice_kind(parent: Life, child: Life) -> str:
+    """`sender non-delivery notification`, `postmaster …`, `sender delay …`."""
+    for line in parent.lines:
+        if isinstance(line.event, postfix.Notice) and line.event.new_id == child.queue_id:
+            return line.event.kind
+    return ""
 
 
 def _refused(story: Story, line: Line) -> History:
     event = line.event
     assert isinstance(event, postfix.Policy)
-    status = {"hold": "held", "discard": "discarded"}.get(event.action, "rejected")
+    status = "rejected" if event.effect == "reject" else "unknown"
     return History(
         story=story,
         sender=event.sender,
@@ -151,13 +174,16 @@ def _refused(story: Story, line: Line) -> History:
 def _outcomes(story: Story, life: Life, live: Mapping[str, Mapping[str, Any]] | None) -> list[Outcome]:
     """How one life of a message stands for each of its recipients that no other life goes on with."""
     found: dict[str, Outcome] = {}
-    goes_on = {
-        child.queue_id
+    children = [
+        (kind, child)
         for kind, parent, child in story.edges
         if parent is life and kind in ("forwarded", "filtered")
-    }
+    ]
+    goes_on = {child.queue_id for _, child in children}
+    given_back = {name for kind, child in children if kind == "filtered" for name in recipients_of(child)}
+    piped: set[str] = set()  # recipients whom pipe(8) was given the mail for
     is_held, ended, last = False, "", life.lines[-1].time
-    refusal: Line | None = None
+    rule: Line | None = None  # the last that refused, held or discarded
     for line in life.lines:
         match line.event:
             case postfix.Delivery() as event if event.status not in ("deliverable", "undeliverable"):
@@ -166,23 +192,27 @@ def _outcomes(story: Story, life: Life, live: Mapping[str, Mapping[str, Any]] | 
                 outcome = _of_delivery(story, line, event)
                 outcome.attempts = (known.attempts if known else 0) + 1
                 found[key] = outcome
+                if line.program == "pipe" and event.status == "sent":
+                    piped.add(key)
             case postfix.Expired():
                 ended = "expired"
             case postfix.Super(action=action):
                 if action == "removed":
                     ended = "deleted"
                 is_held = action == "placed on hold" or (is_held and action == "expired")
-            case postfix.Policy(action=action) | postfix.Content(action=action):
-                is_held |= action == "hold"
-                if action == "discard":
+            case postfix.Policy(effect=effect) | postfix.Content(effect=effect):
+                is_held |= effect == "hold"
+                if effect == "discard":
                     ended = "discarded"
-                if action in ("reject", "milter-reject"):
-                    refusal = line
+                if effect in ("reject", "hold", "discard"):
+                    rule = line
             case postfix.Queued():
                 is_held = False
     if _was_requeued(life) and any(kind == "requeued" and parent is life for kind, parent, _ in story.edges):
         return [one for one in found.values() if one.status in ("sent", "bounced")]
     for key in [key for key, one in found.items() if _child_of(one) in goes_on]:
+        del found[key]
+    for key in piped & given_back:
         del found[key]
     for outcome in found.values():
         if outcome.status == "deferred" and ended:
@@ -192,14 +222,18 @@ def _outcomes(story: Story, life: Life, live: Mapping[str, Mapping[str, Any]] | 
     entry = None if live is None or life.has_ended else live.get(life.queue_id)
     if entry is not None:
         _add_live(found, entry, life.queue_id)
+        for outcome in found.values():
+            if outcome.status == "held" and outcome.text is None and rule is not None:
+                outcome.text = _rule_text(rule)
     if not found and not goes_on:
         status = ended or ("held" if is_held else "")
         was_queued = any(isinstance(line.event, postfix.Queued) for line in life.lines)
-        if not status and refusal is not None and not was_queued:
-            said = refusal.event
+        if rule is not None and not was_queued:
+            said = rule.event
             assert isinstance(said, postfix.Policy | postfix.Content)
-            recipient = said.recipient if isinstance(said, postfix.Policy) else None
-            return [Outcome(recipient, "rejected", refusal.time, life.queue_id, text=said.text)]
+            if not status and said.effect == "reject":
+                status = "rejected"
+            return [Outcome(said.recipient, status or "unknown", last, life.queue_id, text=_rule_text(rule))]
         return [Outcome(None, status or "unknown", last, life.queue_id)]
     return list(found.values())
 
@@ -278,14 +312,16 @@ def _step(line: Line) -> Step | None:
         case postfix.Tls(direction="from"):
             kind, text = "tls", f"encrypted: {event.protocol}, {event.cipher}"
         case postfix.Queued():
-            kind, text = "queued", f"taken up: {event.size} bytes, {event.recipients} recipients"
+            number = f"{event.recipients} recipient" + "s" * (event.recipients != 1)
+            kind, text = "queued", f"taken up: {event.size} bytes, {number}"
         case postfix.Delivery():
             kind, recipient = event.status.lower().replace("softbounce", "deferred"), event.recipient
             text = _delivery_text(event)
         case postfix.Policy():
-            kind, text, recipient = _policy_kind(event.action), _policy_text(event), event.recipient
+            kind, text, recipient = _policy_kind(event.effect), _policy_text(event), event.recipient
         case postfix.Content():
-            kind, text = _policy_kind(event.action), f"{event.action} by a {event.part} check: {event.text}"
+            kind, text = _policy_kind(event.effect), f"{event.action} by a {event.part} check: "
+            text, recipient = text + _content_text(event), event.recipient
         case postfix.Notice():
             kind, text = "notice", f"{event.kind}, as {event.new_id}"
         case postfix.Expired():
@@ -298,7 +334,7 @@ def _step(line: Line) -> Step | None:
         case postfix.Removed():
             kind, text = "removed", "left the queue"
         case postfix.Canceled():
-            kind, text = "canceled", "not finished, dropped"
+            kind, text = "canceled", "dropped, not queued"
         case postfix.Lost():
             kind, text = "lost", f"{event.what} after {event.command}"
         case postfix.Trouble():
@@ -313,8 +349,6 @@ def _step(line: Line) -> Step | None:
 
 _POLICY_KINDS = {
     "reject": "rejected",
-    "milter-reject": "rejected",
-    "proxy-reject": "rejected",
     "hold": "held",
     "discard": "discarded",
     "filter": "filtered",
@@ -328,6 +362,19 @@ def _policy_kind(action: str) -> str:
 
 def _policy_text(event: postfix.Policy) -> str:
     return f"{event.action} at {event.stage}: {event.text}"
+
+
+def _rule_text(line: Line) -> str | None:
+    match line.event:
+        case postfix.Policy(text=text):
+            return text
+        case postfix.Content() as event:
+            return _content_text(event)
+    return None
+
+
+def _content_text(event: postfix.Content) -> str:
+    return f"{event.given} ({event.matched})" if event.given else event.matched
 
 
 def _delivery_text(event: postfix.Delivery) -> str:

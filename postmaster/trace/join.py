@@ -4,7 +4,8 @@ Edges: a requeue (`orig_id`), a notice (`… notification: NEW`), a local forwar
 content filter that gives the mail back (`queued as NEW`, `orig_queue_id`, or the same Message-ID), a Sieve
 redirect (Dovecot's `forwarded to <ADDRESS>`, then a message with the same Message-ID). Dovecot's lines are
 joined by the session in Postfix's `status=sent (250 2.0.0 <RECIPIENT> SESSION Saved)`, the lines of the
-SMTP session by its process.
+SMTP session by its process. What a restriction did to the mail before it had a queue ID (`NOQUEUE: hold`,
+`filter`, `discard`) belongs to the next message of that session; a refusal stays a story of its own.
 """
 
 from __future__ import annotations
@@ -69,14 +70,23 @@ class Stories:
 
 def stories(logs: Logs, query: Query) -> Stories:
     """All stories of the messages that are asked for, oldest first."""
-    keys, refusals = search.seeds(logs, query)
-    is_cut = len(keys) > MOST
-    if is_cut:
+    keys, alone = search.seeds(logs, query)
+    rules = [line for line in alone if _is_rule(line)]
+    refusals = [line for line in alone if not _is_rule(line)]
+    is_cut = len(keys) > MOST or len(rules) > MOST
+    rules = rules[-MOST:]
+    asked: set[tuple[str, float]] = {(_process(line), line.time) for line in rules}
+    beside = {line.place: line for line in search.near(logs, _encoded(asked))}
+    for rule in rules:
+        begun = _begun_after(rule, beside.values())
+        if begun is None:
+            refusals.append(rule)  # no mail came of it
+        else:
+            keys.add(begun)
+    if len(keys) > MOST:
         keys = set(sorted(keys)[-MOST:])
     lines: dict[tuple[int, int, int], Line] = {}
     known: set[Key] = set()
-    asked: set[tuple[str, float]] = set()
-    beside: dict[tuple[int, int, int], Line] = {}
     for _ in range(ROUNDS):
         new = keys - known
         if not new:
@@ -91,8 +101,7 @@ def stories(logs: Logs, query: Query) -> Stories:
         for _step in range(2):  # Dovecot's lines are found first, what they lead to then
             tokens = {one for life in lives for one in _tokens(life, beside.values())} - asked
             asked |= tokens
-            texts = [(token.encode("utf-8", "surrogateescape"), at) for token, at in tokens]
-            for line in search.near(logs, texts):
+            for line in search.near(logs, _encoded(tokens)):
                 beside.setdefault(line.place, line)
         keys |= _come_back(lives, list(beside.values()))
     else:
@@ -101,11 +110,69 @@ def stories(logs: Logs, query: Query) -> Stories:
     return Stories(_stories(ordered, list(beside.values()), refusals, query), logs.begin(), is_cut)
 
 
+def _encoded(tokens: Iterable[tuple[str, float]]) -> list[tuple[bytes, float]]:
+    return [(token.encode("utf-8", "surrogateescape"), at) for token, at in tokens]
+
+
+def _process(line: Line) -> str:
+    """Text that all lines of a line's process have."""
+    return f"{line.program}[{line.pid}]: "
+
+
+def _is_rule(line: Line) -> bool:
+    """Whether a restriction did something to a mail that has no queue ID yet, other than refuse it."""
+    event = line.event
+    return isinstance(event, postfix.Policy) and event.queue_id is None and event.effect != "reject"
+
+
+def _same_process(line: Line, other: Line) -> bool:
+    return (line.pid, line.program, line.instance, line.host) == (
+        other.pid, other.program, other.instance, other.host)  # fmt: skip
+
+
+def _begun_after(rule: Line, beside: Iterable[Line]) -> Key | None:
+    """The message that a session began after a rule."""
+    for line in sorted(beside, key=lambda one: one.order):
+        if line.order <= rule.order or not _same_process(rule, line):
+            continue
+        match line.event:
+            case postfix.Client(queue_id=queue_id):
+                return line.instance, queue_id
+            case postfix.Connect() | postfix.Disconnect():
+                return None
+    return None
+
+
+def _lives(lines: Iterable[Line], beside: Iterable[Line]) -> list[Life]:
+    """Lives from lines, each with the rules of its session that came before it."""
+    lives = list(of_lines(lines))
+    sessions: dict[tuple[str, str, str, str], list[Line]] = {}
+    for line in beside:
+        sessions.setdefault((line.pid, line.program, line.instance, line.host), []).append(line)
+    if not any(map(_is_rule, beside)):
+        return lives
+    for life in lives:
+        first = life.lines[0]
+        if not isinstance(first.event, postfix.Client):
+            continue
+        rules: list[Line] = []
+        session = sessions.get((first.pid, first.program, first.instance, first.host), [])
+        for line in sorted(session, key=lambda one: one.order):
+            if line.order >= first.order:
+                break
+            if isinstance(line.event, postfix.Connect | postfix.Disconnect | postfix.Client):
+                rules = []
+            elif _is_rule(line):
+                rules.append(line)
+        life.take_rules(rules)
+    return lives
+
+
 def _chosen(lines: Iterable[Line], beside: list[Line], query: Query) -> list[Life]:
     """The lives that are followed further: those that are asked for, and what they led to."""
     return [
         life
-        for story in _components(list(of_lines(lines)), beside)
+        for story in _components(_lives(lines, beside), beside)
         if any(map(query.takes, story.lives))
         for life in story.lives
     ]
@@ -144,10 +211,10 @@ def _tokens(life: Life, beside: Iterable[Line]) -> list[tuple[str, float]]:
     for line in life.lines:
         match line.event:
             case postfix.Client():
-                found.append((f"{line.program}[{line.pid}]: ", line.time))
+                found.append((_process(line), line.time))
             case postfix.Delivery():
                 if line.program in ("smtp", "lmtp") and "[" in line.event.relay:
-                    found.append((f"{line.program}[{line.pid}]: ", line.time))
+                    found.append((_process(line), line.time))
                 if (session := session_of(line.event)) is not None:
                     found.append((f"<{session}", line.time))
                 if line.event.status == "sent" and (queued := _queued_as(line.event.text or "")):
@@ -195,7 +262,7 @@ def _come_back(lives: Iterable[Life], beside: list[Line]) -> set[Key]:
 
 def _stories(lines: list[Line], beside: list[Line], refusals: list[Line], query: Query) -> list[Story]:
     found = [
-        story for story in _components(list(of_lines(lines)), beside) if any(map(query.takes, story.lives))
+        story for story in _components(_lives(lines, beside), beside) if any(map(query.takes, story.lives))
     ]
     for story in found:
         sessions = [line for life in story.lives for line in _session_lines(life, beside)]
@@ -243,14 +310,14 @@ def _components(lives: list[Life], beside: list[Line]) -> list[Story]:
             join(edge.kind, nearest(edge.parent, edge.time), nearest(edge.child, edge.time))
         for line, mail in _redirects(life, beside):
             for child in by_name.get(mail.message_id, []):
-                if _is_soon(child, line.time) and mail.what.lower() in _recipients(child):
+                if _is_soon(child, line.time) and mail.what.lower() in recipients_of(child):
                     join("redirected", life, child)
         for line in life.lines:
             if line.program != "pipe" or not isinstance(line.event, postfix.Delivery):
                 continue
             for child in (one for name in life.message_ids for one in by_name.get(name, [])):
                 is_later = child.lines[0].time >= life.lines[0].time
-                if is_later and _is_soon(child, line.time) and _recipients(child) & _recipients(life):
+                if is_later and _is_soon(child, line.time) and recipients_of(child) & recipients_of(life):
                     join("filtered", life, child)
     stories = list({id(story): story for story in joined.values()}.values())
     for story in stories:
@@ -262,7 +329,8 @@ def _is_soon(child: Life, time: float) -> bool:
     return -REDIRECT <= child.lines[0].time - time <= REDIRECT
 
 
-def _recipients(life: Life) -> set[str]:
+def recipients_of(life: Life) -> set[str]:
+    """Everyone a life was tried for, before and after aliases, in lower case."""
     return {
         name.lower()
         for line in life.lines
@@ -295,9 +363,7 @@ def _session_lines(life: Life, beside: Iterable[Line]) -> list[Line]:
     for line in life.lines:
         match line.event:
             case postfix.Client():
-                same = [one for one in beside if one.pid == line.pid and one.program == line.program]
-                same = [one for one in same if one.host == line.host and one.instance == line.instance]
-                found += _session_around(line, same)
+                found += _session_around(line, [one for one in beside if _same_process(line, one)])
             case postfix.Delivery() if "[" in line.event.relay:
                 name = postfix.peer(line.event.relay)
                 begin = line.time - (sum(line.event.delays[2:]) if line.event.delays else 0.0) - SLACK

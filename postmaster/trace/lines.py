@@ -103,17 +103,35 @@ def _from_rfc5424(found: re.Match[bytes]) -> bytes:
     return b"%s %s %s%s: " % (stamp, host, tag, b"[%s]" % pid if pid else b"")
 
 
+LEFT_OUT = "(a text that journalctl leaves out unless it is given --all)"
+
+
+def _field(value: object) -> str:
+    """A field of a journal entry, in one line.
+
+    journalctl prints text, bytes that are no text as a list of numbers, a field with several values as a list
+    of those, and null for a long one without `--all` (systemd, `docs/JOURNAL_EXPORT_FORMATS.md`).
+    """
+    if value is None:
+        return LEFT_OUT
+    if isinstance(value, list):
+        if value and not isinstance(value[0], int):
+            return " ".join(map(_field, value))
+        value = bytes(value).decode("utf-8", "surrogateescape")
+    if not isinstance(value, str):
+        raise TypeError(value)
+    return " ".join(value.splitlines())
+
+
 def _from_json(line: bytes) -> bytes:
     """A journal entry (`journalctl -o json`) as a syslog line; an empty line when it is none."""
     try:
         entry = json.loads(line.decode("utf-8", "replace"))
         moment = datetime.fromtimestamp(int(entry["__REALTIME_TIMESTAMP"]) / 1e6, UTC)
-        tag, text = entry["SYSLOG_IDENTIFIER"], entry["MESSAGE"]
-        if isinstance(text, list):  # bytes that are no UTF-8
-            text = bytes(text).decode("utf-8", "surrogateescape")
-        host = str(entry.get("_HOSTNAME") or "-")
-        pid = str(entry.get("SYSLOG_PID") or entry.get("_PID") or "")
+        tag, text = _field(entry["SYSLOG_IDENTIFIER"]), _field(entry["MESSAGE"])
+        host = _field(entry.get("_HOSTNAME") or "-")
+        pid = _field(entry.get("SYSLOG_PID") or entry.get("_PID") or "")
         head = f"{moment.isoformat(timespec='microseconds')} {host} {tag}{f'[{pid}]' if pid else ''}: "
-        return b"%s%s\n" % (head.encode(), " ".join(text.splitlines()).encode("utf-8", "surrogateescape"))
+        return (head + text).encode("utf-8", "surrogateescape") + b"\n"
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError, OSError):
         return b"\n"

@@ -40,12 +40,34 @@ class Life:
                     self.clients += peer
                 if client.sasl_username is not None:
                     self.logins.append(client.sasl_username)
-            case events.Policy(sender=str(sender)):
+            case events.Policy(sender=str(sender)) | events.Content(sender=str(sender)):
                 _note(self.senders, sender)
         if isinstance(line.event, events.Client | events.Pickup) or (
             isinstance(line.event, events.MessageId) and len(self.lines) == 1
         ):
             self.is_whole = True
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing can come after: removed, or refused or dropped before it was in the queue.
+
+        Postfix before 3.10 says nothing of the end of a message that cleanup does not queue.
+        """
+        return self.has_ended or (
+            any(
+                isinstance(line.event, events.Policy | events.Content)
+                and (line.event.effect == "discard" or _refuses_all(line.event))
+                for line in self.lines
+            )
+            and not any(isinstance(line.event, events.Queued) for line in self.lines)
+        )
+
+    def take_rules(self, lines: Iterable[Line]) -> None:
+        """Take in what restrictions did before the message had a queue ID, in its own session."""
+        own, self.lines = self.lines, []
+        for line in lines:
+            self.add(line)
+        self.lines += own
 
     def fits(self, wanted: Filter) -> bool:
         """Whether the message is asked for: by itself, and by a delivery or a refusal of it."""
@@ -101,6 +123,11 @@ def of_lines(lines: Iterable[Line]) -> Iterator[Life]:
 def queue_id_of(line: Line) -> str | None:
     """The queue ID that a line of Postfix's begins with, None where it has none."""
     return getattr(line.event, "queue_id", None) if isinstance(line.event, events.Event) else None
+
+
+def _refuses_all(event: events.Policy | events.Content) -> bool:
+    """Whether a rule refused the message; at RCPT it refuses one recipient."""
+    return event.effect == "reject" and not (isinstance(event, events.Policy) and event.stage == "RCPT")
 
 
 def _note(names: list[str], name: str) -> None:

@@ -70,7 +70,7 @@ def _count_log(
 
     for counted, problems in parallel.each(part, split(chosen, parts)):
         total.merge(counted)
-        notes.problems += problems
+        notes.add(problems)
 
 
 def lines(sources: Iterable[Source], period: Period, notes: Notes) -> Iterator[Line]:

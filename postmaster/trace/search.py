@@ -10,6 +10,7 @@ So memory grows with what is found, never with the log.
 from __future__ import annotations
 
 import ipaddress
+import math
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -25,7 +26,18 @@ from postmaster.trace import parallel
 from postmaster.trace.filter import Filter, matcher
 from postmaster.trace.lines import Line, parse
 from postmaster.trace.lives import Life
-from postmaster.trace.sources import STDIN, Notes, Period, Source, blocks, placed_blocks, split, within
+from postmaster.trace.sources import (
+    STDIN,
+    Notes,
+    Period,
+    Source,
+    blocks,
+    clip,
+    placed_blocks,
+    split,
+    standard_input,
+    within,
+)
 
 WORTH = 16 << 20  # bytes of text from which a second process pays
 BEFORE, AFTER = 120.0, 30.0  # seconds around a line in which the rest of its session is looked for
@@ -113,12 +125,10 @@ def _kept(source: Source) -> Source:
     """Standard input comes once and is looked at several times: it goes into a file that has no name."""
     if source.path != STDIN:
         return source
-    import shutil
-    import sys
     import tempfile
 
     file = tempfile.TemporaryFile()  # noqa: SIM115 (it lives as long as the process)
-    shutil.copyfileobj(sys.stdin.buffer, file)
+    file.writelines(standard_input())
     file.flush()
     _files.append(file)
     return Source(Path(f"/proc/self/fd/{file.fileno()}"), source.reference, file.tell())
@@ -127,6 +137,7 @@ def _kept(source: Source) -> Source:
 _files: list[IO[bytes]] = []
 
 Key = tuple[str, str]  # instance, queue ID
+Window = tuple[float, float, set[bytes]]  # from, to, texts
 
 
 #: Gives the lines that it finds in a block, each with its beginning there.
@@ -154,12 +165,21 @@ class Logs:
                     break
         return min(first, default=None)
 
-    def each(self, look: Look, near: Period | None = None) -> list[Line]:
-        """What `look` finds in all blocks, in the order of time; in one period only with `near`."""
+    def each(
+        self,
+        look: Look,
+        near: Period | None = None,
+        only: Callable[[Source], bool] = lambda source: True,
+    ) -> list[Line]:
+        """What `look` finds in all blocks, in the order of time; in one period only with `near`.
+
+        `only` says which sources are read.
+        """
         found: list[Line] = []
         period = self._period if near is None else _both(self._period, near)
         for number, log in enumerate(self._logs):
-            chosen = log if near is None else within(log, period)
+            read = list(filter(only, log))
+            chosen = read if near is None else within(read, period)
             weight = sum(source.weight for source in chosen)
             parts = min(2, os.cpu_count() or 1) if weight >= WORTH else 1
             names = {source.name: at for at, source in enumerate(log)}
@@ -179,7 +199,7 @@ class Logs:
 
             for lines, problems in parallel.each(part, split(chosen, parts)):
                 found += lines
-                self._notes.problems += [one for one in problems if one not in self._notes.problems]
+                self._notes.add(problems)
         found.sort(key=lambda line: line.order)
         return found
 
@@ -266,8 +286,11 @@ def _lines_at(block: bytes, begins: Iterable[int], clock: Clock) -> list[tuple[i
 
 
 def near(logs: Logs, tokens: Iterable[tuple[bytes, float]]) -> list[Line]:
-    """The lines that contain one of some texts, each near its moment. No line comes twice."""
-    windows: list[tuple[float, float, set[bytes]]] = []
+    """The lines that contain one of some texts, each near its moment. No line comes twice.
+
+    Plain files and the journal are asked for each stretch of time; a compressed file is read once for all.
+    """
+    windows: list[Window] = []
     for token, moment in sorted(tokens, key=lambda item: item[1]):
         begin, end = moment - BEFORE, moment + AFTER
         if windows and begin <= windows[-1][1]:
@@ -275,12 +298,37 @@ def near(logs: Logs, tokens: Iterable[tuple[bytes, float]]) -> list[Line]:
             windows[-1] = (last[0], max(last[1], end), last[2] | {token})
         else:
             windows.append((begin, end, {token}))
+    if not windows:
+        return []
     found: dict[tuple[int, int, int], Line] = {}
     for begin, end, texts in windows:
         look = partial(_lines_with_any, frozenset(texts))
-        for line in logs.each(look, Period(begin, end)):
+        for line in logs.each(look, Period(begin, end), lambda source: not source.program):
             found.setdefault(line.place, line)
+    once = partial(_lines_in_windows, windows)
+    for line in logs.each(once, Period(windows[0][0], windows[-1][1]), lambda source: bool(source.program)):
+        found.setdefault(line.place, line)
     return sorted(found.values(), key=lambda line: line.order)
+
+
+def _lines_in_windows(windows: Sequence[Window], block: bytes, clock: Clock) -> list[tuple[int, Line]]:
+    """Of a block, which may be longer than a window, the lines that each window wants."""
+    found: dict[int, Line] = {}
+    first, last = _times_of(block, clock)
+    for begin, end, texts in windows:
+        if begin <= last and first < end:
+            from_, to = clip(block, Period(begin, end), clock)
+            for at, line in _lines_with_any(frozenset(texts), block[from_:to], clock):
+                found[from_ + at] = line
+    return sorted(found.items())
+
+
+def _times_of(block: bytes, clock: Clock) -> tuple[float, float]:
+    """When the first and the last line of a block were written; without limits where they do not say."""
+    first = clock.of_line(block[:64])
+    at = block.rfind(b"\n", 0, -1) + 1
+    last = clock.of_line(block[at : at + 64])
+    return -math.inf if first is None else first, math.inf if last is None else last
 
 
 def _lines_with_any(texts: frozenset[bytes], block: bytes, clock: Clock) -> list[tuple[int, Line]]:

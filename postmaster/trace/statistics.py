@@ -30,7 +30,6 @@ TOTALS = (
     "received", "delivered", "forwarded", "deferred", "deferrals", "bounced", "rejected", "reject_warnings",
     "held", "discarded", "expired", "bytes_received", "bytes_delivered",
 )  # fmt: skip
-REJECTS = frozenset({"reject", "milter-reject", "proxy-reject"})
 UNKNOWN = -1  # a size
 ONE = 1 << 56  # a message, where its bytes are counted in the same number
 SENT, DEFERRED, BOUNCED = b"sent", (b"deferred", b"SOFTBOUNCE"), b"bounced"
@@ -39,7 +38,8 @@ SENT, DEFERRED, BOUNCED = b"sent", (b"deferred", b"SOFTBOUNCE"), b"bounced"
 # looked at when it changes. A block's first byte tells which form it has; a line of the other form is read
 # by the slow lane.
 _TAG = (
-    r"(?:[^ \[\n/]++/)++(smtpd|qmgr|cleanup|lmtp|smtp|pickup|bounce|local|virtual|error|postscreen)\[\d++\]: "
+    r"(?:postfix/|(?:[^ \[\n/]++/)++)"
+    r"(smtpd|qmgr|cleanup|lmtp|smtp|pickup|bounce|local|virtual|error|postscreen)\[\d++\]: "
 )
 _TLS = (
     r"[AUTV][a-z]{5,8} TLS connection (?:established|reused) (from|to) [^ \n]++ ([^ \n]++)"
@@ -183,7 +183,7 @@ class Statistics:
     def _postfix(self, hour: list[int], program: str, event: postfix.Event) -> None:
         match event:
             case postfix.Policy():
-                self._policy(hour, event.action, event.text)
+                self._policy(hour, event.effect, event.text)
             case postfix.AuthFailure():
                 _add(self.failed_clients, _bytes(f"{event.name}[{event.address}]"))
                 if event.username:
@@ -202,14 +202,15 @@ class Statistics:
                 self._client(hour, _bytes(event.queue_id), _bytes(event.name), _bytes(event.address), login)
             case postfix.Pickup():
                 self._received(hour, _bytes(event.queue_id))
-            case postfix.Removed():
+            case postfix.Removed() | postfix.Canceled():
                 self._removed(_bytes(event.queue_id))
             case postfix.Super(action="removed"):
                 self._removed(_bytes(event.queue_id))
             case postfix.Tls():
                 _add(self.tls, (event.direction.encode(), _bytes(event.protocol)))
             case postfix.Content():
-                self._policy(hour, event.action, f"{event.part} check: {_content_reason(event.text)}")
+                said = event.given or event.matched.partition(":")[0]
+                self._policy(hour, event.effect, f"{event.part} check: {said}")
             case postfix.Expired():
                 self.totals["expired"] += 1
             case postfix.Fault():
@@ -336,7 +337,7 @@ class Statistics:
         self._deferred.discard(queue_id)
 
     def _policy(self, hour: list[int], action: str, text: str) -> None:
-        if action in REJECTS:
+        if action == "reject":
             hour[4] += 1
             self.totals["rejected"] += 1
             kind = "rejected"
@@ -447,9 +448,3 @@ def _bytes(text: str) -> bytes:
 
 def _number(value: float) -> str:
     return f"{value:.6f}".rstrip("0").rstrip(".")
-
-
-def _content_reason(text: str) -> str:
-    """Of a header check: the text that the administrator gave, else the header's name."""
-    _, envelope, given = text.rpartition(">: ")
-    return given if envelope else text.partition(":")[0]

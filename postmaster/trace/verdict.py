@@ -53,7 +53,7 @@ def _sentence(status: str, outcomes: list[Outcome], found: History) -> str:
     who = _names(outcomes)
     match status:
         case "sent":
-            return _sent(outcomes)
+            return _sent(outcomes, found)
         case "deferred":
             return f"Still waiting for {who} after {_times(first.attempts)}: {_reason(first)}."
         case "queued":
@@ -66,25 +66,26 @@ def _sentence(status: str, outcomes: list[Outcome], found: History) -> str:
         case "deleted":
             return f"Deleted from the queue by postsuper at {_clock(found.end)}{_for(who)}."
         case "held":
-            return f"On hold{_for(who)}."
+            return f"On hold{_for(who)}{_because(first)}."
         case "discarded":
-            return (
-                f"Discarded by a rule{_for(who)}: {_reason(first)}." if first.text else "Discarded by a rule."
-            )
+            return f"Discarded by a rule{_for(who)}{_because(first)}."
         case "rejected":
             return f"Refused here{_for(who)}: {_reason(first)}."
         case _:
             return "The log does not say what became of it."
 
 
-def _sent(outcomes: list[Outcome]) -> str:
+def _sent(outcomes: list[Outcome], found: History) -> str:
     if len(outcomes) > 2:
         return (
             f"Delivered to {len(outcomes)} recipients, the last at {_clock(max(o.time for o in outcomes))}."
         )
     texts = []
     for one in outcomes:
-        after = "" if one.delay is None else f" {one.delay:g} s after arrival"
+        # Under a later queue ID Postfix counts from when that began.
+        is_first = one.queue_id == found.queue_ids[0] or one.delay is None
+        delay = one.delay if is_first else round(max(one.time - found.begin, 0.0), 2)
+        after = "" if delay is None else f" {delay:g} s after arrival"
         if one.mailbox and not one.mailbox.startswith(("delivered ", "maildir")):
             texts.append(f"Delivered to {one.mailbox} of {one.recipient}{after}")
         elif one.sent_on:
@@ -99,8 +100,16 @@ def _sent(outcomes: list[Outcome]) -> str:
 def _told(found: History) -> str:
     if found.told is not None:
         return f"The sender was told at {_clock(found.told)}."
+    postmaster = (
+        f"The postmaster was told at {_clock(found.postmaster_told)}." if found.postmaster_told else ""
+    )
     if found.notice_failed:
-        return f"The notice to the sender could not be delivered: {postfix.reason(found.notice_failed)}."
+        why = postfix.reason(found.notice_failed)
+        return f"The notice to the sender could not be delivered: {why}. {postmaster}".rstrip()
+    if found.notice_waits:
+        return f"The notice to the sender still waits: {postfix.reason(found.notice_waits)}."
+    if postmaster:
+        return postmaster
     if found.sender == "":
         return "It was a notice itself, so nobody was told."
     return ""
@@ -133,6 +142,10 @@ def _names(outcomes: list[Outcome]) -> str:
 
 def _for(who: str) -> str:
     return f" for {who}" if who else ""
+
+
+def _because(one: Outcome) -> str:
+    return f": {_reason(one)}" if one.text else ""
 
 
 def _by(one: Outcome) -> str:

@@ -59,7 +59,7 @@ def figures() -> Iterator[Figure | LeftOut]:
         floor = 2 * times["zcat"].least + times["ours"].least
         how = f"minima of {RUNS} alternating runs"
         yield Figure(
-            "the same, packed by gzip", times["packed"].least, floor, "2 × zcat | wc -l + the plain log",
+            "the same, packed by gzip", times["packed"].least, floor, "2 × zcat to wc -l + the plain log",
             how, limit=PACKED_LIMIT,
         )  # fmt: skip
         how = f"largest sum of all processes' memory (PSS), looked at every {1000 * POLL:.0f} ms"

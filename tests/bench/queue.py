@@ -14,17 +14,16 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from postmaster.postfix.queue import Listing
 from postmaster.queue.message import Message
-from postmaster.queue.read import aggregate, messages, select
+from postmaster.queue.read import gather, messages, select
 from postmaster.settings import Settings, load_settings
-from tests.bench.measuring import POSTMASTER, Figure, LeftOut
+from tests.bench.measuring import POSTMASTER, Figure, LeftOut, timed
 from tests.tools.machine import missing_for_servers
 from tests.tools.spool_generator import RARE_SENDER, Written, fill, make_home
 
@@ -91,17 +90,6 @@ def measure(home: Written, runs: int) -> Iterator[Figure]:
         )
 
 
-def timed(command: Sequence[str]) -> tuple[float, float]:
-    """(milliseconds, MiB of its largest process)."""
-    begun = time.perf_counter()
-    child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    _, status, usage = os.wait4(child.pid, 0)
-    taken = 1000 * (time.perf_counter() - begun)
-    child.returncode = os.waitstatus_to_exitcode(status)
-    assert child.returncode == 0, f"{command} ended with {child.returncode}"
-    return taken, usage.ru_maxrss / 1024
-
-
 def check_agreement(home: Written) -> None:
     """Postfix's tools, our two sources and the generator tell the same. Raises AssertionError."""
     settings = load_settings(home.settings_file, {})
@@ -138,10 +126,10 @@ def digest(settings: Settings, source: str) -> tuple[int, int]:
 def domains(settings: Settings) -> Counter[str]:
     """How many recipients each domain has."""
 
-    def fold(found: Iterable[Message]) -> Counter[str]:
-        return Counter(one.address.rpartition("@")[2] for message in found for one in message.recipients)
+    def work(found: Iterable[Message]) -> Iterator[Counter[str]]:
+        yield Counter(one.address.rpartition("@")[2] for message in found for one in message.recipients)
 
-    return aggregate(settings, Listing(), fold, lambda a, b: a + b, need=frozenset(("recipients",)))
+    return sum(gather(settings, Listing(), work, need=frozenset(("recipients",))), Counter())
 
 
 if __name__ == "__main__":

@@ -10,27 +10,58 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from postmaster import errors
 from postmaster.address import parse_address
 from postmaster.directory import lookups
+from postmaster.health import state
+from postmaster.health.checks import NAMES, load
+from postmaster.health.finding import Finding, Measure, Severity
+from postmaster.health.report import Report, Reported, prometheus
 from postmaster.postfix import configuration
 from postmaster.queue import expression, store, trash
 from postmaster.routing import hops, sender
 from postmaster.routing.check import CODES
 from postmaster.routing.check_local import LOCAL_CODES
 from postmaster.settings import PREFIX, Settings
-from tests.tools import command_pages
+from tests.tools import code_table, command_pages
 from tests.tools.documented import DOCS, ROOT, rows, section
 
 PAGES = sorted([*DOCS.glob("*.md"), *ROOT.glob("*.md")])
-ELSEWHERE = (expression, store, trash)  # rooms with errors of their own
+ELSEWHERE = (expression, state, store, trash)  # rooms with errors of their own
 BENEATH = {"answer", "open_target", "may"}  # views that no server asks, only other views
-TYPES = {"str": "text", "Path": "path", "tuple[Path, ...]": "paths", "int": "whole number", "float": "number"}
+TYPES = {
+    "str": "text",
+    "Path": "path",
+    "tuple[Path, ...]": "paths",
+    "tuple[str, ...]": "texts",
+    "int": "whole number",
+    "float": "number",
+    "bool": "true or false",
+}
 
 
 def test_the_page_of_commands_is_what_the_commands_say() -> None:
     assert command_pages.PAGE.read_text(encoding="utf-8") == command_pages.page(), "run: make docs"
+
+
+def test_the_page_of_health_has_every_check_and_code() -> None:
+    assert code_table.PAGE.read_text(encoding="utf-8") == code_table.page(), "run: make docs"
+    text = code_table.page()
+    for name in NAMES:
+        assert all(f"| `{name}` | `{code}` | " in text for code in load(name).codes)
+
+
+def test_the_page_of_health_has_every_metric() -> None:
+    finding = Finding("a", "b", "bad", Severity.critical, "m", None, (Measure("c", 1),))
+    text = prometheus.text(Report(0, "h", 0, (Reported(finding, 0),)))
+    real = {family.name: sorted(family.samples[0].labels) for family in text_string_to_metric_families(text)}
+    written = {
+        row[0]: sorted(filter(None, row[1].split(", ")))
+        for row in rows(section("health.md", "Monitoring systems"))
+    }
+    assert written == real
 
 
 def test_the_page_of_commands_has_every_option_and_example() -> None:
@@ -45,6 +76,8 @@ def test_the_page_of_commands_has_every_option_and_example() -> None:
 def _default(value: Any) -> str:
     if isinstance(value, Path):
         return str(value)
+    if isinstance(value, bool):
+        return str(value).lower()
     if isinstance(value, tuple):
         return "[" + ", ".join(map(str, value)) + "]"
     return str(value) if value != "" else '""'
@@ -94,7 +127,8 @@ def test_the_page_of_servers_has_every_parameter() -> None:
             return True
 
     wish = configuration.Wish(
-        Path("/etc/postfix"), Settings().server, Path("/c.pem"), Path("/k.pem"), parse_address("p@x.test")
+        *(Path("/etc/postfix"), Settings().server, Path("/c.pem"), Path("/k.pem"), parse_address("p@x.test")),
+        probe="probe@x.test",
     )
     owned = configuration.owned_parameters(wish, Every())
     merged = configuration.merged_parameters(wish, {}, {"proxy_read_maps": ""})

@@ -16,6 +16,7 @@ from postmaster.lab import base, lifecycle
 from postmaster.lab.layout import Layout
 from postmaster.postfix import control, postconf
 from tests.conftest import MARK
+from tests.tools.killing import build_shim
 from tests.tools.mail import Lab
 from tests.tools.sink import Sink, listening
 
@@ -38,6 +39,12 @@ def place(no_process_left_over: None) -> Iterator[Callable[[], Path]]:
         for marker in folder.rglob("lab.json"):  # a test that failed may have left it running
             lifecycle.stop(marker.parent)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The library that ends a program at its n-th write."""
+    return build_shim(tmp_path_factory.mktemp("shim"))
 
 
 def start_lab(folder: Path) -> Lab:

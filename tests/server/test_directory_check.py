@@ -12,7 +12,7 @@ from itertools import count, pairwise
 from pathlib import Path
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import delete, event
 
 from postmaster.address import parse_address
 from postmaster.directory import graph, schema, users
@@ -21,6 +21,7 @@ from postmaster.postfix import maps
 from postmaster.process import run
 from postmaster.routing.check import CODES, findings
 from tests.tools.building import Builder
+from tests.tools.directories import put
 from tests.tools.mail import Lab
 
 from .conftest import configured
@@ -214,6 +215,31 @@ def test_mail_folders_without_users_and_users_without_folders(
             shutil.rmtree(folder)
 
 
+def test_folders_that_a_removal_left_behind(pliable: Lab, healthy: str, found: Found) -> None:
+    root = pliable.settings.mail.root
+    trash = root / ".trash"
+    wanted = {"a" * 20: "keep", "b" * 20: "trash", "c" * 20: "delete"}
+    with pliable.change() as make, make.directory.change() as change:
+        for number, (mail_id, mail) in enumerate(wanted.items()):
+            row = {"account_id": 10**9 + number, "mail_id": mail_id, "address": f"gone@{healthy}"}
+            change.insert(schema.removed_mailbox, {**row, "mail": mail, "removed_at": change.now})
+    try:
+        for name in wanted:
+            (root / name).mkdir()
+        left = {("mail_folder_without_user", str(root / name)) for name in ("b" * 20, "c" * 20)}
+        assert found() == left
+        trash.mkdir()
+        for name in ("b" * 20, "c" * 20):
+            (root / name).rename(trash / name)
+        (trash / "%2Fstray").mkdir()
+        left = {("mail_folder_without_user", str(trash / name)) for name in ("c" * 20, "%2Fstray")}
+        assert found() == left
+    finally:
+        shutil.rmtree(trash, ignore_errors=True)
+        for name in wanted:
+            shutil.rmtree(root / name, ignore_errors=True)
+
+
 def test_domains_in_two_classes(pliable: Lab, healthy: str, found: Found) -> None:
     directory = pliable.settings.postfix.config_directory
     (directory / "relays").write_text(f"twin-{healthy} x\n")
@@ -338,15 +364,10 @@ def test_the_number_of_queries_does_not_grow_with_users(pliable: Lab, healthy: s
 def clear(pliable: Lab) -> Iterator[None]:
     """Each test leaves the directory as a lab has it: other tests' faults are none of its own."""
     yield
-    with pliable.change() as make, make.directory.change() as change:
-        from sqlalchemy import delete
-
-        for table in (schema.target, schema.account, schema.address):
-            change.connection.execute(delete(table))
-        change.connection.execute(delete(schema.domain).where(schema.domain.c.alias_of_id.is_not(None)))
-        change.connection.execute(delete(schema.domain))
     with pliable.change() as make:
-        make.directory.publish(rebuild=True)
+        with make.directory.change() as change:
+            change.connection.execute(delete(schema.removed_mailbox))
+        put(make.directory, [])
 
 
 class counting:

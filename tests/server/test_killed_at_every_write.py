@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
 import subprocess
 import sys
@@ -11,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import pytest
 
@@ -19,12 +18,11 @@ from postmaster.address import parse_address
 from postmaster.directory.migrate import initialise
 from postmaster.lifecycle import removal
 from postmaster.settings import DovecotSettings, MailSettings, PostfixSettings, Settings, as_toml
-from tests.tools import killable
+from tests.tools import killing
 from tests.tools.as_user import command
 from tests.tools.building import HASH, open_builder, settings_under
 
 BULK = 500
-SOURCE = Path(killable.__file__).with_name("killed_at_write.c")
 
 #: A server's reader: one handle for good, as proxymap and the auth worker have, asked again and again.
 #: For each line that it is given: a look-up by the old handle, one by a new one, and how it went meanwhile.
@@ -58,34 +56,11 @@ while True:
 """
 
 
-class Helper:
-    """A program that answers a line with a line."""
-
-    def __init__(self, argv: list[str], **given: Any) -> None:
-        self._process = subprocess.Popen(
-            argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1, **given
-        )
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._to: IO[str] = self._process.stdin
-        self._from: IO[str] = self._process.stdout
-
-    def ask(self, text: str = "") -> Any:
-        self._to.write(text if text else ".")
-        self._to.flush()
-        return json.loads(self._from.readline())
-
-    def end(self) -> None:
-        self._to.close()
-        self._from.close()
-        self._process.wait(30)
-
-
 @dataclass
 class Scene:
     settings: Settings
-    worker: Helper
-    readers: dict[str, Helper]
+    worker: killing.Helper
+    readers: dict[str, killing.Helper]
     kills: int = 0
 
     def attempt(self, n: int, **task: Any) -> int:
@@ -131,13 +106,6 @@ class Scene:
         return None if row is None else row[0]
 
 
-@pytest.fixture(scope="module")
-def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    library = tmp_path_factory.mktemp("shim") / "killed_at_write.so"
-    subprocess.run(["gcc", "-O1", "-Wall", "-shared", "-fPIC", "-o", library, SOURCE, "-ldl"], check=True)
-    return library
-
-
 @pytest.fixture
 def scene(place: Callable[[], Path], shim: Path) -> Iterator[Scene]:
     folder = place()
@@ -154,16 +122,13 @@ def scene(place: Callable[[], Path], shim: Path) -> Iterator[Scene]:
         make.user("base@kill.test")
     file = folder / "postmaster.toml"
     file.write_text(as_toml(settings))
-    worker = Helper(
-        [sys.executable, killable.__file__, str(file)],
-        env={**os.environ, "LD_PRELOAD": str(shim), "PYTHONPATH": os.pathsep.join(sys.path)},
-    )
+    worker = killing.worker(file, shim)
     queries = {
         "postfix": "SELECT address FROM virtual_mailbox WHERE local_part = 'base' AND domain = 'kill.test'",
         "dovecot": "SELECT password FROM passdb WHERE login = 'base@kill.test' AND service = 'imap'",
     }
     readers = {
-        user: Helper(command(user, _READER, str(settings.lookups.directory / f"{user}.db"), query))
+        user: killing.Helper(command(user, _READER, str(settings.lookups.directory / f"{user}.db"), query))
         for user, query in queries.items()
     }
     made = Scene(settings, worker, readers)

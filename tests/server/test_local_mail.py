@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from itertools import count
+from itertools import count, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +83,9 @@ def deliver(lab: Lab, recipient: str) -> str:
         ids = [line.split(": ")[1] for line in lines if f"message-id=<{subject}@" in line]
         done = [line for line in lines if any(f": {one}: removed" in line for one in ids)]
         mine = [line for line in lines if any(f" {one}: " in line for one in ids)]
-        if (ids and len(done) >= len(set(ids))) or any("status=deferred" in line for line in mine):
+        if (ids and len(done) >= len(set(ids))) or any(
+            "status=deferred" in line or "too many hops" in line for line in mine
+        ):
             return "\n".join(mine)
         time.sleep(0.05)
     raise AssertionError("\n".join(lab.log().splitlines()[-20:]))
@@ -230,6 +232,33 @@ def test_aliases_in_a_circle_come_back_and_are_explained(house: Lab) -> None:
     assert [p.code for p in explain(house.settings, parse_address(f"one@{HOST}")).problems] == ["loop"]
 
 
+def test_as_many_aliases_in_a_row_as_local_takes_and_one_more(house: Lab) -> None:
+    file = house.settings.postfix.config_directory / "aliases"
+    names = [f"r{number}" for number in range(40)]
+    file.write_text("".join(f"{a}: {b}\n" for a, b in pairwise([*names, FIRST])))
+    run(["postalias", "-c", str(file.parent), f"hash:{file}"])
+    for first in (13, 14, 15, 16, 17):  # so many are left out: 25 in a row are one too many
+        found = explain(house.settings, parse_address(f"r{first}@{HOST}"))
+        is_delivered = "status=sent" in deliver(house, f"r{first}@{HOST}")
+        assert is_delivered is (not found.problems), (first, found.problems)
+        assert is_delivered is (40 - first < 25)
+
+
+def test_a_long_row_of_forward_files_is_followed_to_the_end_that_hops_set(house: Lab) -> None:
+    """In a row of users each of whom forwards to the next, every one is a message of its own."""
+    users = [one.pw_name for one in pwd.getpwall() if one.pw_name.isalpha() and one.pw_uid][:6]
+    for user, following in pairwise(users):
+        forward(house, user, f"{following}\n")
+    found = explain(house.settings, parse_address(f"{users[0]}@{HOST}"))
+    assert ways(found) == {("local_mailbox", users[-1])}
+    assert [hop.rule for _, hop in found.tree.walk()] == ["dot_forward"] * 5 + ["local_mailbox"]
+    with configured(house, hopcount_limit="3"):
+        found = explain(house.settings, parse_address(f"{users[0]}@{HOST}"))
+        assert [problem.code for problem in found.problems] == ["limit"]
+        deliver(house, f"{users[0]}@{HOST}")
+        assert "too many hops" in house.log()
+
+
 def test_an_alias_that_names_itself_goes_to_the_user(house: Lab) -> None:
     set_alias(house, FIRST, FIRST, "x@elsewhere.test")
     deliver(house, f"{FIRST}@{HOST}")
@@ -265,11 +294,14 @@ def test_each_fault_of_an_alias_file_is_found(house: Lab) -> None:
     list_file = house.root / "forwards" / "list"
     list_file.write_text(f"|/bin/cat\n:include:{list_file}\nnobody-there\n")
     list_file.chmod(0o646)
+    hosted = f"f{next(_numbers)}.test"
+    with house.change() as make:
+        make.domain(hosted)
     lines = [
         "two, names: x",  # 1
         "twice: games",  # 2
         "twice: news",  # 3
-        "dead: nobody-here, nobody@lab.test",  # 4
+        f"dead: nobody-here, nobody@{hosted}",  # 4
         "one: two",  # 5
         "two: one",  # 6
         "program: |/no/such/program",  # 7

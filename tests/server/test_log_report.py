@@ -181,3 +181,20 @@ def test_each_difference_is_meant(tmp_path: Path, name: str) -> None:
     found, their = ours(path), theirs(path.read_text())
     assert {key: found[key] for key in mine} == mine
     assert {key: their[key] for key in other} == other
+
+
+def test_what_milters_did_is_counted_as_by_pflogsumm(tmp_path: Path) -> None:
+    peer, envelope = "from c[192.0.2.1]", "from=<a@b> to=<c@d> proto=ESMTP helo=<h>"
+    texts = {
+        "hold": "milter triggers HOLD action",
+        "discard": "milter triggers DISCARD action",
+        "reject": "5.7.1 no",
+    }
+    path = tmp_path / "mail.log"
+    path.write_text("".join(
+        f"{HEAD}cleanup[1]: {ID}: milter-{action}: END-OF-MESSAGE {peer}: {text}; {envelope}\n"
+        for action, text in texts.items()
+    ))  # fmt: skip
+    found = ours(path)
+    assert found == theirs(path.read_text())
+    assert (found["held"], found["discarded"], found["rejected"]) == (1, 1, 1)

@@ -25,6 +25,7 @@ from postmaster.queue.fate import Watch
 from postmaster.queue.message import Message, Recipient
 from postmaster.queue.store import Item, open_store
 from tests.server.conftest import start_lab
+from tests.tools import as_user
 from tests.tools.acting import INSIDE, STRANGER, Queue, configure, until
 from tests.tools.sink import Sink, listening
 
@@ -115,6 +116,30 @@ def test_nothing_is_done_without_ids_a_filter_or_all_nor_to_more_than_was_said(q
     told = queue.act("delete", "--all")
     assert told["counts"] == {"deleted": 3}
     assert all(queue.where(one) is None for one in ids)
+
+
+def test_what_is_corrupt_can_be_deleted_and_its_copy_is_kept(queue: Queue) -> None:
+    """As the queue manager puts it there (`qmgr_active_corrupt`): moved, as it is."""
+    one, other = queue.submit("a@elsewhere.test"), queue.submit("b@elsewhere.test")
+    for queue_id, size in ((one, None), (other, 300)):
+        (path,) = (path for _, path in queue.files() if path.name == queue_id)
+        content = path.read_bytes()[:size]
+        target = queue.place.spool / "corrupt" / queue_id
+        path.rename(target)
+        target.write_bytes(content)
+    before = {path.name: path.read_bytes() for name, path in queue.files() if name == "corrupt"}
+    assert set(before) == {one, other}
+    listed = json.loads(queue.run("list", "--queue", "corrupt", "-o", "json").stdout)
+    assert {row["queue_id"]: bool(row["damage"]) for row in listed} == {one: True, other: True}
+    assert outcomes(queue.act("delete", one)) == {one: "deleted"}
+    assert queue.act("delete", "queue=corrupt", "--now")["counts"] == {"deleted": 1}
+    assert not [path for name, path in queue.files() if name == "corrupt"]
+    (copy,) = queue.trash()
+    assert copy["queue_id"] == one
+    refused = queue.act("trash", "restore", one, expect=None)
+    assert "it was corrupt" in json.dumps(refused)
+    kept = [path for path in Path(queue.lab.root).rglob("*") if path.is_file() and path.name != "mail.log"]
+    assert any(path.read_bytes() == before[one] for path in kept if path.stat().st_size == len(before[one]))
 
 
 # The trash
@@ -492,6 +517,32 @@ def test_redirected_mail_goes_to_the_new_address_alone_with_its_sender(queue: Qu
     assert copy["recipients"] == ["later@elsewhere.test"]
 
 
+def test_redirected_mail_with_addresses_beyond_ascii_stays_what_it_is(queue: Queue) -> None:
+    sender, body = "grüße@inside.test", BODIES["eight-bit"]
+    postconf.set_values(queue.config, {"smtputf8_enable": "yes"})
+    reload = ["postfix", "-c", str(queue.config), "reload"]
+    subprocess.run(reload, check=True, capture_output=True, timeout=30)
+    with listening(queue.lab.status.outbound_port, smtputf8=True) as sink:
+        one = queue.submit("later-я@elsewhere.test", sender=sender, body=body)
+        assert queue.act("redirect", one, "new@elsewhere.test")["counts"] == {"redirected": 1}
+        got = sink.wait_for("new@elsewhere.test")
+    assert got.sender == sender
+    assert body in got.content.replace(b"\r\n", b"\n")
+    two = queue.submit("later@elsewhere.test", sender=sender, body=body)
+    refused = queue.act("redirect", two, "neu-ü@elsewhere.test", expect=2)
+    assert refused["error"]["code"] == "invalid_address"
+    assert queue.where(two) == "deferred"
+
+
+def test_mail_whose_sender_is_no_text_is_not_redirected(queue: Queue) -> None:
+    one = queue.submit("later@elsewhere.test", sender="caf\udce9@inside.test")
+    told = queue.act("redirect", one, "new@elsewhere.test", expect=1)
+    assert outcomes(told) == {one: "failed"}
+    assert "may not be all text" in told["messages"][0]["detail"]
+    assert queue.where(one) == "deferred"
+    assert queue.trash() == []
+
+
 def test_a_redirect_that_postfix_refuses_puts_the_message_back(queue: Queue) -> None:
     one = queue.submit("a@elsewhere.test", body="x" * 20000 + "\n")
     postconf.set_values(queue.config, {"message_size_limit": "10000"})
@@ -594,6 +645,66 @@ def test_without_the_rights_the_missing_one_is_named_before_anything_is_done(que
     assert said.startswith(RightsError.__name__)
     assert "sudo" in said
     assert queue.where(one) == "deferred"
+
+
+_IMPORT = """
+import heapq, importlib, pickle, pkgutil, pwd, select, shutil, socket, tempfile, tomllib, zlib
+import postmaster
+for module in pkgutil.walk_packages(postmaster.__path__, "postmaster."):
+    if not module.name.endswith("__main__"):
+        importlib.import_module(module.name)
+"""
+_RUN = """
+from postmaster.cli.main import run
+sys.argv[0] = "postmaster"
+run()
+"""
+
+
+def flush_as_nobody(queue: Queue, folder: Path, queue_id: str) -> subprocess.CompletedProcess[str]:
+    """`queue flush` as another user, to whom a configuration of the machine's own names the lab's.
+
+    That is only seen within the process: Postfix's tools take no other folder from who is not root
+    (`mail_conf_checkdir`).
+    """
+    (folder / "main.cf").write_text(f"alternate_config_directories = {queue.config}\n")
+    folder.chmod(0o755)
+    program = as_user.command(
+        *("nobody", _RUN, "--config", str(queue.lab.status.settings_file), "queue", "flush", queue_id),
+        *("--yes", "-o", "json"),
+        before=_IMPORT,
+    )
+    inside = 'mount --bind "$0" /etc/postfix && exec "$@"'
+    return subprocess.run(
+        ["unshare", "-m", "sh", "-c", inside, str(folder), *program],
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )
+
+
+def test_who_is_named_in_authorized_flush_users_may_flush_and_nobody_else(
+    queue: Queue, place: Callable[[], Path], elsewhere: Sink
+) -> None:
+    folder = place()
+    one = queue.submit("later@elsewhere.test")
+    tried = queue.lab.log().count(f"{one}: to=<later@elsewhere.test>")
+    for users, status in (("root", 1), ("nobody", 0)):
+        postconf.set_values(queue.config, {"authorized_flush_users": users})
+        try:
+            done = flush_as_nobody(queue, folder, one)
+        finally:
+            postconf.set_values(queue.config, {"authorized_flush_users": "static:anyone"})
+        assert done.returncode == status, done.stderr
+        if status:
+            error = json.loads(done.stderr.splitlines()[-1])["error"]
+            assert error["code"] == "rights", error
+            assert "authorized_flush_users" in error["hint"]
+            assert queue.lab.log().count(f"{one}: to=<later@elsewhere.test>") == tried
+        else:
+            assert json.loads(done.stdout)["messages"][0]["queue_id"] == one
+            until(lambda: queue.lab.log().count(f"{one}: to=<later@elsewhere.test>") > tried)
 
 
 def test_long_queue_ids_are_found_deleted_and_given(queue: Queue) -> None:

@@ -474,11 +474,12 @@ def test_all_cores_find_what_one_finds(large: tuple[Written, Settings]) -> None:
     lengths = read.transform(settings, Listing(), lambda m: len(m.recipients))
     assert sum(lengths) == home.recipients
 
-    def fold(found: Iterable[Message]) -> Counter[str]:
-        return Counter(r.address.rpartition("@")[2] for m in found for r in m.recipients)
+    def work(found: Iterable[Message]) -> Iterator[Counter[str]]:
+        yield Counter(r.address.rpartition("@")[2] for m in found for r in m.recipients)
 
-    counted = read.aggregate(settings, Listing(), fold, lambda a, b: a + b, need=frozenset({"recipients"}))
-    assert counted == home.domains
+    counted = read.gather(settings, Listing(), work, need=frozenset({"recipients"}))
+    assert sum(counted, Counter()) == home.domains
+    assert read.count_files(settings) == home.messages
     assert all(read.unpack(read.pack(m)) == m for m in one[:50])
 
 

@@ -19,12 +19,15 @@ os.chdir("/")
 """
 
 
-def command(name: str, program: str, *arguments: str) -> list[str]:
-    """An argument list that runs a program with json, os, sqlite3, sys and time imported."""
+def command(name: str, program: str, *arguments: str, before: str = "") -> list[str]:
+    """An argument list that runs a program with json, os, sqlite3, sys and time imported.
+
+    What is in `before` is done as root.
+    """
     account = pwd.getpwnam(name)
     group = grp.getgrgid(account.pw_gid)
     ids = (str(account.pw_uid), str(group.gr_gid))
-    return [sys.executable, "-I", "-c", _STEP_DOWN + program, *ids, *arguments]
+    return [sys.executable, "-I", "-c", before + _STEP_DOWN + program, *ids, *arguments]
 
 
 def run(name: str, program: str, *arguments: str) -> str:

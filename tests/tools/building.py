@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import func, insert, select
 
 from postmaster.address import Address, Domain, parse_address, parse_alias_address, parse_domain
-from postmaster.directory import aliases, domains, forwards, graph, schema, users
+from postmaster.directory import aliases, domains, forwards, graph, rename, schema, users
 from postmaster.directory.database import Directory, open_directory
 from postmaster.directory.engines import for_writing
 from postmaster.settings import DirectorySettings, LookupsSettings, MailSettings, Settings, StateSettings
@@ -138,6 +138,13 @@ class Builder:
         """Columns of a user's account, past every rule."""
         with self.directory.change() as change:
             change.update(schema.account, users.show(change.connection, A(where)).id, values)
+
+    def rename(self, old: str, new: str, **given: Any) -> Any:
+        """Another address for a user, or another name for a domain."""
+        with self.directory.change() as change:
+            if "@" in old:
+                return rename.rename_user(change, A(old), A(new), **given)
+            return rename.rename_domain(change, D(old), D(new), **given)
 
     def now(self) -> datetime:
         """This moment as the truth holds it."""

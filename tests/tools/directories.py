@@ -100,7 +100,13 @@ def put(directory: Directory, many: Iterable[Generated]) -> None:
     """Make these the whole content of a directory, and publish it."""
     made = list(many)
     with directory.change() as change:
-        for table in (schema.target, schema.account, schema.address):
+        for table in (
+            schema.sender_grant,
+            schema.app_password,
+            schema.target,
+            schema.account,
+            schema.address,
+        ):
             change.connection.execute(delete(table))
         change.connection.execute(delete(schema.domain).where(schema.domain.c.alias_of_id.is_not(None)))
         change.connection.execute(delete(schema.domain))

@@ -11,7 +11,8 @@ import heapq
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from operator import itemgetter
 from pathlib import Path
 
 BEGIN = datetime(2026, 5, 11, 0, 0, tzinfo=UTC)
@@ -325,3 +326,24 @@ class Traffic:
         end = self._lmtp(lines, now + 0.03, queue_id, "postmaster@d0.example", message_id, pid)
         lines.append((end, "postfix/qmgr[902]", f"{queue_id}: removed"))
         return lines
+
+
+def _day(day: date, messages: int) -> str:
+    """A day's lines, in the hours before noon."""
+    noon = datetime.combine(day, datetime.min.time()).astimezone() + timedelta(hours=12)
+    made = []
+    for number in range(messages):
+        at = (noon - timedelta(minutes=number)).astimezone(UTC)
+        queue_id = f"4B7Z2K{number:04}bz8gQ"
+        texts = (
+            f"smtpd[1]: {queue_id}: client=c[192.0.2.1]",
+            f"qmgr[1]: {queue_id}: from=<amy@x.test>, size=1000, nrcpt=1 (queue active)",
+            f"qmgr[1]: {queue_id}: removed",
+        )
+        made += [(at, f"{at.isoformat()} mail postfix/{text}\n") for text in texts]
+    return "".join(line for _, line in sorted(made, key=itemgetter(0)))
+
+
+def days(*busy: tuple[date, int]) -> str:
+    """A log of local days, on each of which so many messages came."""
+    return "".join(_day(day, messages) for day, messages in sorted(busy))

@@ -11,6 +11,12 @@ dovecot-managesieved dovecot-sqlite postfix-pgsql dovecot-pgsql postgresql"
 BUILD="gcc libc6-dev"
 # What counts and packed logs are compared with; qshape, of Postfix, is written in Perl.
 LOGS="perl pflogsumm zstd xz-utils"
+# What shows reports as people see them.
+BROWSER="chromium chromium-driver"
+# What health is run by: systemd-analyze verifies the units; no service of either is started.
+TIMERS="systemd cron"
+# An authority for the zones that health is asked about, and a resolver that validates.
+NAMES="nsd unbound"
 
 say() { printf '%s\n' "prepare: $*" >&2; }
 
@@ -70,7 +76,7 @@ packages() {
         return
     fi
     # shellcheck disable=SC2086
-    wanted=$(missing $SERVERS $BUILD $LOGS)
+    wanted=$(missing $SERVERS $BUILD $LOGS $TIMERS $BROWSER $NAMES)
     [ -n "$wanted" ] || return 0
     if [ "$(id -u)" != 0 ]; then
         say "not root: these packages are left out, and what needs them: $wanted"
@@ -87,10 +93,15 @@ packages() {
     install_quietly $wanted
 }
 
-# What `make test-full` needs besides: clean roots are made with it.
+# What `make test-full` needs besides: clean roots are made with the first, journals with the second, the
+# others are a webmail.
+FULL="debootstrap systemd-journal-remote
+roundcube-core roundcube-sqlite3 php-cli php-sqlite3 php-mbstring php-intl php-xml"
+
 packages_full() {
-    if is_debian && [ "$(id -u)" = 0 ] && ! installed debootstrap; then
-        install_quietly debootstrap
+    # shellcheck disable=SC2086
+    if is_debian && [ "$(id -u)" = 0 ] && wanted=$(missing $FULL) && [ -n "$wanted" ]; then
+        install_quietly $wanted
     fi
 }
 

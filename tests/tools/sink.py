@@ -15,6 +15,7 @@ class Received:
     sender: str
     recipients: tuple[str, ...]
     content: bytes
+    client: str = ""  # how it called itself
 
 
 @dataclass
@@ -27,6 +28,7 @@ class Sink:
     messages: list[Received] = field(default_factory=list)
     stalled: threading.Event = field(default_factory=threading.Event)
     go: threading.Event = field(default_factory=threading.Event)
+    port: int = 0
 
     def count(self, recipient: str) -> int:
         """How often something came for this recipient."""
@@ -43,19 +45,24 @@ class Sink:
 
 
 @contextmanager
-def listening(port: int, address: str = "127.0.0.1") -> Iterator[Sink]:
+def listening(port: int = 0, address: str = "127.0.0.1", *, smtputf8: bool = False) -> Iterator[Sink]:
+    """Listen at a port, any free one with 0."""
     sink = Sink()
 
     class Session(socketserver.StreamRequestHandler):
         timeout = 30
 
         def handle(self) -> None:
-            sender, recipients = "", list[str]()
+            sender, recipients, client = "", list[str](), ""
             self._say("220 sink")
             while line := self.rfile.readline(1024):
-                word, _, rest = line.decode("ascii", "replace").strip().partition(" ")
+                word, _, rest = line.decode("utf-8", "replace").strip().partition(" ")
                 match word.upper():
-                    case "EHLO" | "HELO":
+                    case "EHLO":
+                        client = rest
+                        self._say("250-sink\r\n250-8BITMIME\r\n250 SMTPUTF8" if smtputf8 else "250 sink")
+                    case "HELO":
+                        client = rest
                         self._say("250 sink")
                     case "MAIL":
                         sender, recipients = _path(rest), []
@@ -77,7 +84,7 @@ def listening(port: int, address: str = "127.0.0.1") -> Iterator[Sink]:
                             sink.stalled.set()
                             sink.go.wait(60)
                         content = first + b"".join(iter(self.rfile.readline, b".\r\n"))
-                        sink.messages.append(Received(sender, tuple(recipients), content))
+                        sink.messages.append(Received(sender, tuple(recipients), content, client))
                         self._say("250 kept")
                     case "QUIT":
                         self._say("221 bye")
@@ -93,6 +100,7 @@ def listening(port: int, address: str = "127.0.0.1") -> Iterator[Sink]:
         daemon_threads = True
 
     with Server((address, port), Session) as server:
+        sink.port = server.server_address[1]
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
         try:

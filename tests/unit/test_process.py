@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from pathlib import Path
 
@@ -76,6 +77,14 @@ def test_a_stream_that_fails_says_so_at_its_end() -> None:
     assert got == [b"one\n"]
     with pytest.raises(ProcessError, match="not installed"), process.stream(["no-such-program"]):
         pass
+
+
+def test_a_stream_that_cannot_be_started_leaves_no_file_open() -> None:
+    """Else a warning would come when it is collected."""
+    for argv in (["true\0"], ["no-such-program"]):
+        with pytest.raises((ValueError, ProcessError)), process.stream(argv):
+            pass
+        gc.collect()
 
 
 def test_a_daemon_leaves_its_starter_at_once_with_the_usual_umask() -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import chain, islice
 from json.encoder import encode_basestring as quoted
 from typing import TYPE_CHECKING, Any
 
 from postmaster.errors import UsageError
+from postmaster.render.escape import json_text
 from postmaster.render.output import Column, cell, duration, moment, size
 
 if TYPE_CHECKING:
@@ -51,47 +53,66 @@ def row(message: Message) -> dict[str, Any]:
 
 
 def json_line(message: Message) -> str:
-    """`row` as a line of JSON. Written out, as it is made a hundred thousand times: a quarter of the time."""
+    """`row` as a line of JSON. Written out, as it is made a hundred thousand times: a fifth of the time."""
     recipients = ", ".join(
         [
-            f'{{"address": {quoted(one.address)}, "delay_reason": {_json(one.delay_reason)}, '
-            f'"dsn": {_json(one.dsn)}, "original": {_json(one.original)}}}'
+            f'{{"address": {quoted(one.address)}, {_json_deferral(one.delay_reason, one.dsn)}, '
+            f'"original": {"null" if one.original is None else quoted(one.original)}}}'
             for one in message.recipients
         ]
     )
-    forced, done = message.forced_expire, message.recipients_done
-    return (
-        f'{{"instance": {quoted(message.instance)}, "queue_name": "{message.queue_name}", '
-        f'"queue_id": {quoted(message.queue_id)}, "arrival_time": {_json_time(message.arrival_time)}, '
-        f'"message_size": {message.message_size}, '
-        f'"forced_expire": {"null" if forced is None else "true" if forced else "false"}, '
-        f'"sender": {quoted(message.sender)}, "recipients": [{recipients}], '
-        f'"next_retry": {_json_time(message.next_retry)}, "expires": {_json_time(message.expires)}, '
+    m, done = message, message.recipients_done
+    line = (
+        f'{{"instance": {quoted(m.instance)}, "queue_name": "{m.queue_name}", '
+        f'"queue_id": {quoted(m.queue_id)}, "arrival_time": {_json_time(m.arrival_time)}, '
+        f'"message_size": {m.message_size}, "forced_expire": {_BOOLEANS[m.forced_expire]}, '
+        f'"sender": {quoted(m.sender)}, "recipients": [{recipients}], '
+        f'"next_retry": {_json_time(m.next_retry)}, "expires": {_json_time(m.expires)}, '
         f'"recipients_done": {"null" if done is None else done}, '
-        f'"client_name": {_json(message.client_name)}, "client_address": {_json(message.client_address)}, '
-        f'"helo_name": {_json(message.helo_name)}, "sasl_username": {_json(message.sasl_username)}, '
-        f'"damage": {_json(message.damage)}}}'
+        f"{_json_client(m.client_name, m.client_address, m.helo_name)}, "
+        f'"sasl_username": {"null" if m.sasl_username is None else quoted(m.sasl_username)}, '
+        f'"damage": {"null" if m.damage is None else quoted(m.damage)}}}'
     )
+    return line if line.isascii() and line.isprintable() else json_text(line)
+
+
+_BOOLEANS = {None: "null", True: "true", False: "false"}
 
 
 def _json(text: str | None) -> str:
     return "null" if text is None else quoted(text)
 
 
-_days: dict[int, str] = {}
+@lru_cache(maxsize=4096)  # reasons come again and again
+def _json_deferral(reason: str | None, dsn: str | None) -> str:
+    return f'"delay_reason": {_json(reason)}, "dsn": {_json(dsn)}'
+
+
+@lru_cache(maxsize=4096)  # and clients
+def _json_client(name: str | None, address: str | None, helo: str | None) -> str:
+    return f'"client_name": {_json(name)}, "client_address": {_json(address)}, "helo_name": {_json(helo)}'
+
+
+_SECONDS = [f'{second:02}Z"' for second in range(60)]
 
 
 def _json_time(seconds: int | None) -> str:
-    """A time as JSON has it; the dates are remembered, as there are few of them."""
+    """A time as JSON has it."""
     if seconds is None:
         return "null"
-    day, second = divmod(seconds, 86400)
-    date = _days.get(day)
-    if date is None:
-        date = _days[day] = moment(day * 86400).strftime("%Y-%m-%d")
-    minute, second = divmod(second, 60)
-    hour, minute = divmod(minute, 60)
-    return f'"{date}T{hour:02}:{minute:02}:{second:02}Z"'
+    minute, second = divmod(seconds, 60)
+    return _json_minute(minute) + _SECONDS[second]
+
+
+@lru_cache(maxsize=1 << 14)  # eleven days
+def _json_minute(minute: int) -> str:
+    day, minute = divmod(minute, 1440)
+    return f'"{_json_day(day)}T{minute // 60:02}:{minute % 60:02}:'
+
+
+@lru_cache
+def _json_day(day: int) -> str:
+    return moment(day * 86400).strftime("%Y-%m-%d")
 
 
 def _moment(seconds: int | None) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -16,7 +15,7 @@ from postmaster.cli.state import Output, print_record, say, state_of
 from postmaster.errors import NotFoundError, PartialError, UsageError
 from postmaster.postfix.queue import Listing
 from postmaster.render.escape import printable
-from postmaster.render.output import Format, duration, moment, plain, size, timestamp
+from postmaster.render.output import Format, as_json, duration, moment, size, timestamp
 
 if TYPE_CHECKING:
     from postmaster.queue.attempts import Attempt
@@ -111,7 +110,7 @@ def print_messages(
         else:
             records.append(record(message, content, details, tried))
     if output is Format.json and len(records) > 1:
-        print(json.dumps([plain(one) for one in records], ensure_ascii=False, indent=2))
+        print(as_json(records, 2))
     else:
         for one in records:
             print_record(output, one)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 from enum import StrEnum
+from itertools import chain
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -16,7 +17,6 @@ from postmaster.postfix.queue import Listing
 from postmaster.render.output import Column, Format, duration, moment, size
 
 if TYPE_CHECKING:
-    from postmaster.queue.message import Message
     from postmaster.queue.summary import Group, Key, Summary
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
@@ -61,32 +61,32 @@ def summary(
     import time
 
     from postmaster.queue import summary as counting
-    from postmaster.queue.read import aggregate
+    from postmaster.queue.read import gather
 
     screen = output is Format.table and sys.stdout.isatty()
     most = limit if limit is not None else SCREEN_LIMIT if screen else 0
     listing = Listing()
     now = int(time.time())
 
-    def count(messages: Iterable[Message]) -> Summary:
-        counted = counting.start(by.value, now)
-        for message in messages:
-            counting.add(counted, message)
-        return counted
-
     settings = state_of(context).settings
-    found = aggregate(
-        settings, listing, count, counting.merge, need=counting.needs(by.value), **where(settings, chosen)
-    )
-    shown = counting.largest(found, most)
+    found = counting.start(by.value, now)
+    for part in gather(
+        settings,
+        listing,
+        lambda messages: counting.parts(by.value, now, messages),
+        need=counting.needs(by.value),
+        **where(settings, chosen),
+    ):
+        counting.merge(found, part)
+    shown = found.whole(most)
     if output is Format.json:
         _print_json(found, shown)
     elif output is Format.table:
         _print_table(found, shown, age)
         if screen:
             _print_chart(found)
-        if len(shown) < len(found.groups):
-            say(f"{len(found.groups) - len(shown)} more groups; --limit 0 shows all")
+        if most and most < found.count:
+            say(f"{found.count - most} more groups; --limit 0 shows all")
     else:
         rows = (_row(key, group, found) for key, group in shown)
         print_rows(output, _COLUMNS, map(_flat, rows) if output is Format.csv else rows)
@@ -97,22 +97,17 @@ def summary(
         )
 
 
-def _print_json(found: Summary, shown: list[tuple[Key, Group]]) -> None:
+def _print_json(found: Summary, shown: Iterable[tuple[Key, Group]]) -> None:
     """One object, its groups a line each as they come: by sender there may be a hundred thousand."""
-    import json
-
-    from postmaster.render.output import plain
-
-    def dumped(value: dict[str, Any]) -> str:
-        return json.dumps(plain(value), ensure_ascii=False)
+    from postmaster.render.output import as_json
 
     write = sys.stdout.write
-    write(dumped({"by": found.by, "total": _counts(found.total())})[:-1] + ', "groups": [')
+    write(as_json({"by": found.by, "total": _counts(found.total())})[:-1] + ', "groups": [')
     separator = "\n  "
     for key, group in shown:
-        write(separator + dumped(_row(key, group, found)))
+        write(separator + as_json(_row(key, group, found)))
         separator = ",\n  "
-    write("\n]}\n" if shown else "]}\n")
+    write("\n]}\n" if separator.startswith(",") else "]}\n")
 
 
 def _row(key: Key, group: Group, found: Summary) -> dict[str, Any]:
@@ -160,26 +155,26 @@ def label(key: Key, by: str) -> str:
     return key
 
 
-def _print_table(found: Summary, shown: list[tuple[Key, Group]], age: bool) -> None:
+def _print_table(found: Summary, shown: Iterable[tuple[Key, Group]], age: bool) -> None:
     from postmaster.queue.summary import AGES
 
     total = found.total()
     if not total.messages:
         say("no messages")
         return
-    rows = [("TOTAL", total), *((label(key, found.by), group) for key, group in shown)]
+    rows = chain([("TOTAL", total)], ((label(key, found.by), group) for key, group in shown))
     heading = found.by.replace("-", " ").upper()
     if age:
         columns = [Column("count", "RECIPIENTS" if found.counts_recipients else "MESSAGES", right=True)]
         columns += [Column(name, name, right=True) for name in AGES]
-        made = [
+        made: Iterable[dict[str, Any]] = (
             {
                 "group": name,
                 "count": group.recipients if found.counts_recipients else group.messages,
                 **dict(zip(AGES, group.ages, strict=True)),
             }
             for name, group in rows
-        ]
+        )
     else:
         columns = [
             Column("messages", "MESSAGES", right=True),
@@ -188,29 +183,29 @@ def _print_table(found: Summary, shown: list[tuple[Key, Group]], age: bool) -> N
             Column("oldest", "OLDEST", right=True),
             Column("retry", "NEXT RETRY", right=True),
         ]
-        made = [{"group": name, **_for_people(group, found.now)} for name, group in rows]
+        made = (
+            {"group": name, **_for_people(group, found.now), "example": group.example} for name, group in rows
+        )
     columns.append(Column("group", heading))
     if found.by == "reason" and not age:
-        columns = [one for one in columns if one.key not in ("size", "retry")] + [
-            Column("example", "EXAMPLE")
-        ]
-        for row, (_, group) in zip(made, rows, strict=True):
-            row["example"] = group.example
-        _cut(made)
+        columns = [one for one in columns if one.key not in ("size", "retry")]
+        columns.append(Column("example", "EXAMPLE"))
+        made = _cut(made)
     print_rows(Format.table, columns, made)
 
 
-def _cut(rows: list[dict[str, Any]]) -> None:
+def _cut(rows: Iterable[dict[str, Any]]) -> Iterable[dict[str, Any]]:
     """On a terminal an incident is one line: the reason and its example share what is left of it."""
     if not sys.stdout.isatty():
-        return
+        return rows
     import shutil
 
     from postmaster.render.chart import fit
 
     each = max(15, (shutil.get_terminal_size().columns - COUNTS_WIDTH) // 2)
-    for row in rows:
-        row["group"], row["example"] = fit(row["group"], each), fit(row["example"] or "", each)
+    return (
+        {**row, "group": fit(row["group"], each), "example": fit(row["example"] or "", each)} for row in rows
+    )
 
 
 def _for_people(group: Group, now: int) -> dict[str, Any]:

@@ -172,11 +172,9 @@ def lines(frame: Frame, width: int, height: int | None, title: str) -> list[tupl
 
 
 def _top(found: Summary, now: int) -> list[str]:
-    from postmaster.queue.summary import largest
-
     return [
         f"{group.recipients:>10,}  {duration(now - (group.oldest or now)):>7}  {label(key, found.by)}"
-        for key, group in largest(found, TOP)
+        for key, group in found.whole(TOP)
     ]
 
 
@@ -190,8 +188,6 @@ def _describe(message: Message) -> str:
 
 def record(frame: Frame) -> dict[str, Any]:
     """A frame as JSON has it. Rates are per minute."""
-    from postmaster.queue.summary import largest
-
     total = frame.queues.total()
     return {
         "time": moment(frame.now),
@@ -205,7 +201,7 @@ def record(frame: Frame) -> dict[str, Any]:
         "rates_estimated": frame.estimated,
         "older_than_a_day": frame.stuck,
         "destinations": [
-            {"group": key, "recipients": group.recipients} for key, group in largest(frame.destinations, TOP)
+            {"group": key, "recipients": group.recipients} for key, group in frame.destinations.whole(TOP)
         ],
         "reasons": [
             {
@@ -214,7 +210,7 @@ def record(frame: Frame) -> dict[str, Any]:
                 "recipients": group.recipients,
                 "example": group.example,
             }
-            for key, group in largest(frame.reasons, TOP)
+            for key, group in frame.reasons.whole(TOP)
         ],
         "oldest_messages": [
             {

@@ -23,7 +23,10 @@ from postmaster.errors import UsageError
 from postmaster.render.output import Column, Format, cell, size
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from postmaster.directory.records import User
+    from postmaster.dovecot.usage import Usage
     from postmaster.settings import Settings
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
@@ -38,6 +41,9 @@ _COLUMNS = [
     Column("off", "SWITCHED OFF"),
     Column("until", "UNTIL"),
 ]
+_USE_COLUMNS = [Column("last_login", "LAST LOGIN"), Column("usage", "IN THE MAILBOX")]
+#: Of the use of a mailbox, besides.
+USE_KEYS = ("last_login", "usage_bytes", "usage_messages")
 _SWITCHES = ("login", "imap", "pop3", "send", "receive")
 #: Of a row.
 KEYS = (
@@ -116,7 +122,7 @@ def add(
 
 
 @app.command(
-    "list", epilog="Examples: postmaster user list --domain example.org; postmaster user list -o csv"
+    "list", epilog="Examples: postmaster user list --domain example.org; postmaster user list --usage -o csv"
 )
 def list_(
     context: typer.Context,
@@ -124,10 +130,17 @@ def list_(
         str | None,
         typer.Option(metavar="NAME", help="Only users of this domain.", autocompletion=complete("domain")),
     ] = None,
+    usage: Annotated[
+        bool, typer.Option("--usage", help="Also the last login and what is in each mailbox; takes a while.")
+    ] = False,
     output: Output = Format.table,
 ) -> None:
     """List users."""
+    from contextlib import nullcontext
+
     from postmaster.directory import users
+    from postmaster.lifecycle import use
+    from postmaster.lifecycle.folders import open_folders
 
     only = parse_domain(domain) if domain else None
     state = state_of(context)
@@ -139,15 +152,33 @@ def list_(
             full["off"] += ["locked"] if user.locked_at else []
         return full
 
-    with state.directory("user list") as directory, directory.read() as reading:
-        print_rows(output, _COLUMNS, map(as_row, users.list_all(reading, only)), KEYS)
+    settings = state.settings
+    wanted = usage and settings.mail.root.is_dir()
+    with (
+        state.directory("user list") as directory,
+        directory.read() as reading,
+        open_folders(settings.mail) if wanted else nullcontext() as folders,
+    ):
+        found = users.list_all(reading, only)
+        if not usage:
+            print_rows(output, _COLUMNS, map(as_row, found), KEYS)
+            return
+        used = use.usage_of_all(settings)
+
+        def with_use(user: User) -> dict[str, Any]:
+            logins = use.logins_in(folders, user.mail_id) if folders is not None else []
+            full = {**as_row(user), **_use(use.latest(logins), used.get(user.address.ascii))}
+            return _shown_use(full, output)
+
+        print_rows(output, [*_COLUMNS, *_USE_COLUMNS], map(with_use, found), [*KEYS, *USE_KEYS])
 
 
 @app.command(epilog="Example: postmaster user show amy@example.org -o json")
 def show(context: typer.Context, address: Where, output: Output = Format.table) -> None:
-    """Show one user: switches, quota, mail folder, forward."""
+    """Show one user: switches, quota, mail folder, forward, last login and what is in the mailbox."""
     from postmaster.directory import forwards, users
     from postmaster.errors import NotFoundError
+    from postmaster.lifecycle import use
 
     where = parse_address(address)
     state = state_of(context)
@@ -160,7 +191,29 @@ def show(context: typer.Context, address: Where, output: Output = Format.table) 
     shown = _shown(row(user, state.settings), output)
     shown["forward"] = [target.unicode for target in forward.targets] if forward else []
     shown["keep_copy"] = forward.keep_copy if forward else None
-    print_record(output, shown)
+    logins = use.logins_of(state.settings, user.mail_id)
+    shown |= _use(use.latest(logins), use.usage_of(state.settings, user))
+    print_record(output, _shown_use(shown, output))
+
+
+def _use(last_login: datetime | None, used: Usage | None) -> dict[str, Any]:
+    """What JSON has of the use of a mailbox; null is unknown."""
+    return {
+        "last_login": last_login,
+        "usage_bytes": None if used is None else used.bytes,
+        "usage_messages": None if used is None else used.messages,
+    }
+
+
+def _shown_use(full: dict[str, Any], output: Format) -> dict[str, Any]:
+    """The same as people read it, in a table."""
+    if output is not Format.table:
+        return full
+    shown = {key: value for key, value in full.items() if key not in USE_KEYS}
+    shown["last_login"] = full["last_login"] or "unknown"
+    used = full["usage_bytes"]
+    shown["usage"] = "unknown" if used is None else f"{size(used)}, {full['usage_messages']} messages"
+    return shown
 
 
 @app.command(epilog="Example: postmaster user password amy@example.org --generate")
@@ -183,6 +236,8 @@ def password(
         hashed, generated = ask_secret(where, password_stdin, hash_stdin, generate)
         with directory.change() as change:
             user = users.set_password(change, where, hashed)
+    if user.locked_at is not None:
+        say(f"{user.address} stays locked: postmaster user unlock {user.address}")
     print_record(output, {"address": user.address.unicode, "scheme": user.scheme, **generated})
 
 

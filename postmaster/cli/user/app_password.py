@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -43,14 +44,14 @@ _COLUMNS = [
 KEYS = ("address", "name", "protocols", "created_at", "last_used_at")
 
 
-def row(one: AppPassword) -> dict[str, Any]:
+def row(one: AppPassword, last_used_at: datetime | None = None) -> dict[str, Any]:
     """What JSON has of an app password. Neither it nor its digest is ever shown."""
     return {
         "address": one.address.unicode,
         "name": one.name,
         "protocols": list(one.protocols),
         "created_at": one.created_at,
-        "last_used_at": None,
+        "last_used_at": last_used_at,
     }
 
 
@@ -86,11 +87,16 @@ def add(
 @app.command("list", epilog="Example: postmaster user app-password list amy@example.org")
 def list_(context: typer.Context, address: Where, output: Output = Format.table) -> None:
     """List a user's app passwords, and when each was last used, as far as Dovecot knows."""
-    from postmaster.directory import app_passwords
+    from postmaster.directory import app_passwords, users
+    from postmaster.lifecycle import use
 
     where = parse_address(address)
-    with state_of(context).directory("user app-password list") as directory, directory.read() as reading:
-        print_rows(output, _COLUMNS, map(row, app_passwords.list_all(reading, where)), KEYS)
+    state = state_of(context)
+    with state.directory("user app-password list") as directory, directory.read() as reading:
+        logins = use.logins_of(state.settings, users.show(reading, where).mail_id)
+        found = app_passwords.list_all(reading, where)
+        rows = (row(one, use.last_use(one, logins)) for one in found)
+        print_rows(output, _COLUMNS, rows, KEYS)
 
 
 @app.command(

@@ -1,57 +1,202 @@
-"""How many messages wait, and how long the oldest has been waiting."""
+"""What waits in the queue, since when and why; what is forgotten, damaged or left over in it.
+
+One pass over the spool tells all of it (`queue/survey.py`). Where the spool may not be read Postfix is
+asked instead, and what only the files say is unknown.
+"""
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
-from itertools import islice
+from typing import TYPE_CHECKING, Protocol
 
+from postmaster.errors import PostmasterError
 from postmaster.health.finding import OK, Context, Finding, Measure, Severity
-from postmaster.health.ranges import at_most
+from postmaster.health.ranges import Range, at_most
 
-MEANING = "messages waiting, and the age of the oldest"
+if TYPE_CHECKING:
+    from postmaster.queue.survey import Survey
+    from postmaster.settings import Settings
+
+MEANING = "messages waiting, since when and why; forgotten, expiring, damaged and left-over ones"
 CODES = {
     "queue-long": "more messages wait than the settings allow",
     "queue-old": "a message has been waiting for longer than the settings allow",
+    "queue-growing": "more messages came to wait since the run before than the settings allow",
+    "queue-expiring": "messages will be returned to their senders within a day",
+    "queue-corrupt": "Postfix put aside messages that it cannot read: nobody will get them",
+    "queue-damaged": "Postfix passes over a message's file, which will never be delivered",
+    "hold-forgotten": "a message has been on hold for longer than the settings allow",
+    "half-written": "a file whose writing was cut off long ago lies in the queue",
+    "orphan-logs": "a log about deliveries is left whose message is gone",
+    "action-unfinished": "an action on the queue was interrupted and may have left messages on hold",
+    "queue-unread": "the queue's files may not be read, or not all of them",
 }
-_REMEDY = "postmaster queue list shows why"
+SETTINGS = (
+    *("queue_warning", "queue_critical", "queue_age_warning", "queue_age_critical"),
+    *("queue_growth_warning", "queue_growth_critical", "queue_hold_warning", "queue_stale"),
+)
+REASON_CHARACTERS = 200
 
 
 def run(context: Context) -> Iterator[Finding]:
-    """Messages on hold do not count: they wait for a person."""
-    from postmaster.postfix.queue import Listing
-    from postmaster.queue.read import find, messages
+    """Messages on hold do not count as waiting: they wait for a person."""
+    from postmaster.queue.survey import survey
 
-    settings, limits = context.settings, context.settings.health
-    listing, count, oldest = Listing(), 0, None
-    for message in messages(settings, listing, need=frozenset(("queue_name", "arrival_time"))):
-        if message.queue_name in ("hold", "corrupt"):
+    limits = context.settings.health
+    yield _actions(context.settings)
+    now = int(time.time())
+    found = survey(context.settings, now=now, stale=limits.queue_stale * 3600, timeout=context.left(0.95))
+    for instance in found.instances:
+        yield from _of_instance(context, found, instance)
+    yield _reasons(found)
+    if found.unreadable:
+        message = f"{found.unreadable} files could not be read"
+        yield Finding("queue", "files", "queue-unread", Severity.unknown, message, "run it as root")
+
+
+def _of_instance(context: Context, found: Survey, instance: str) -> Iterator[Finding]:
+    limits = context.settings.health
+    of, choose = _named(instance)
+    show = f"postmaster queue list{choose}"
+    waiting = found.waiting(instance)
+    total = Measure("messages", waiting, "", at_most(limits.queue_warning), at_most(limits.queue_critical), 0)
+    yield _judged(of("size"), "queue-long", f"{waiting} messages wait", total, f"{show} shows why")
+    yield _growth(context, found, of, waiting, show)
+    warning, critical = limits.queue_age_warning * 3600, limits.queue_age_critical * 3600
+    for queue in ("maildrop", "incoming", "active", "deferred"):
+        here = found.queue(instance, queue)
+        number = Measure("messages", here.messages, "", minimum=0)
+        if here.oldest is None:
+            yield Finding("queue", of(queue), OK, Severity.ok, "empty", measures=(number,))
             continue
-        count += 1
-        if oldest is None or message.arrival_time < oldest.arrival_time:
-            oldest = message
-    yield _judged(
-        "size",
-        "queue-long",
-        f"{count} messages",
-        Measure("messages", count, "", at_most(limits.queue_warning), at_most(limits.queue_critical), 0),
+        age = Measure("age", max(0, found.now - here.oldest), "s", at_most(warning), at_most(critical), 0)
+        why = f": {here.reason[:REASON_CHARACTERS]}" if here.reason else ""
+        message = f"{here.messages} messages, the oldest {_hours(age.value)} old ({here.oldest_id}){why}"
+        remedy = f"postmaster queue show {here.oldest_id}{choose}"
+        yield _judged(of(queue), "queue-old", message, age, remedy, number)
+    yield from _set_aside(found, instance, limits.queue_hold_warning * 3600)
+    if instance in found.by_postqueue:
+        message = "the queue's files may not be read: what expires or is left over is not known"
+        yield Finding("queue", of("spool"), "queue-unread", Severity.unknown, message, "run it as root")
+    else:
+        yield from _files(found, instance)
+
+
+def _growth(context: Context, found: Survey, of: _Name, waiting: int, show: str) -> Finding:
+    limits, last = context.settings.health, context.last
+    before = None if last is None else last.values.get(("queue", of("size"), "messages"))
+    if before is None or last is None:
+        return Finding("queue", of("growth"), OK, Severity.ok, "there is no earlier run to compare with")
+    warning, critical = (
+        Range(-math.inf, most) for most in (limits.queue_growth_warning, limits.queue_growth_critical)
     )
-    if oldest is not None:
-        age = time.time() - oldest.arrival_time
-        whole = find(settings, listing, [oldest.queue_id], instances=[oldest.instance])
-        reasons = (one.delay_reason for message in whole for one in message.recipients if one.delay_reason)
-        why = "".join(f": {reason}" for reason in islice(reasons, 1))
-        warning, critical = limits.queue_age_warning * 3600, limits.queue_age_critical * 3600
-        yield _judged(
-            "oldest",
-            "queue-old",
-            f"{age / 3600:.1f} h old{why}",
-            Measure("age", age, "s", at_most(warning), at_most(critical), 0),
-        )
+    measure = Measure("messages", waiting - before, "", warning, critical)
+    message = f"{measure.value:+.0f} messages in {max(0.0, found.now - last.at) / 60:.0f} minutes"
+    return _judged(of("growth"), "queue-growing", message, measure, f"{show} shows what came")
 
 
-def _judged(subject: str, code: str, message: str, measure: Measure) -> Finding:
+def _set_aside(found: Survey, instance: str, longest: float) -> Iterator[Finding]:
+    """What waits for a person: on hold, or corrupt."""
+    of, choose = _named(instance)
+    held = found.queue(instance, "hold")
+    number = Measure("messages", held.messages, "", minimum=0)
+    if held.since is None:
+        yield Finding("queue", of("hold"), OK, Severity.ok, "nothing is on hold", measures=(number,))
+    else:
+        age = Measure("age", max(0, found.now - held.since), "s", at_most(longest), None, 0)
+        message = f"{held.messages} messages, one of them for {_hours(age.value)}"
+        remedy = f"postmaster queue list 'queue=hold'{choose}, then queue release or queue delete"
+        yield _judged(of("hold"), "hold-forgotten", message, age, remedy, number)
+    corrupt = found.queue(instance, "corrupt")
+    number = Measure("messages", corrupt.messages, "", at_most(0), None, 0)
+    message = f"{corrupt.messages} messages" + (f", such as {corrupt.oldest_id}" if corrupt.messages else "")
+    remedy = f"postmaster queue show {corrupt.oldest_id}{choose}, save what can be read, then queue delete"
+    yield _judged(of("corrupt"), "queue-corrupt", message, number, remedy)
+
+
+def _files(found: Survey, instance: str) -> Iterator[Finding]:
+    """What only the queue's files tell."""
+    of, choose = _named(instance)
+    expiring = Measure("messages", found.expiring.get(instance, 0), "", at_most(0), None, 0)
+    first = found.first_to_expire.get(instance)
+    when = "" if first is None else f", the first in {_hours(max(0, first - found.now))}"
+    message = f"{expiring.value:.0f} messages are returned to their senders within a day{when}"
+    remedy = f"postmaster queue list 'expires<1d'{choose}, mend the reason, then queue flush"
+    yield _judged(of("expiring"), "queue-expiring", message, expiring, remedy)
+    for name, code, files, what, remedy in (
+        ("damaged", "queue-damaged", found.damaged, "files are passed over", "look at them, or: postsuper"),
+        ("half-written", "half-written", found.half_written, "half-written files are left over", "postsuper"),
+        ("logs", "orphan-logs", found.orphans, "logs without their message", "postsuper -p"),
+    ):
+        kind = {"logs": "orphans", "half-written": "half_written"}.get(name, name)
+        measure = Measure("files", found.counts.get((instance, kind), 0), "", at_most(0), None, 0)
+        named = files.get(instance)
+        message = f"{measure.value:.0f} {what}" + (f", such as {named[0]}" if named else "")
+        yield _judged(of(name), code, message, measure, remedy)
+
+
+def _reasons(found: Survey) -> Finding:
+    """What most recipients wait for: no fault of its own, and what to look at first."""
+    group = found.top
+    if group is None:
+        return Finding("queue", "reasons", OK, Severity.ok, "no delivery was put off")
+    message = (
+        f"{group.recipients} of {found.put_off} recipients wait for the same reason:"
+        f" {(group.example or '')[:REASON_CHARACTERS]}"
+    )
+    measures = (
+        Measure("recipients", group.recipients, "", minimum=0),
+        Measure("groups", found.incidents, "", minimum=0),
+    )
+    return Finding("queue", "reasons", OK, Severity.ok, message, None, measures)
+
+
+def _actions(settings: Settings) -> Finding:
+    """Interrupted actions, from their record. To look makes no record where there is none."""
+    from postmaster.queue.store import FILE, open_store
+
+    try:
+        if not (settings.state.directory / FILE).exists():
+            numbers = []
+        else:
+            with open_store(settings.state) as store:
+                numbers = [action.number for action in store.unfinished()]
+    except (PostmasterError, OSError) as error:
+        return Finding("queue", "actions", "queue-unread", Severity.unknown, str(error), "run it as root")
+    measure = Measure("actions", len(numbers), "", at_most(0), None, 0)
+    if not numbers:
+        return Finding("queue", "actions", OK, Severity.ok, "none was interrupted", None, (measure,))
+    message = f"{len(numbers)} were interrupted, such as action {numbers[0]}"
+    return _judged(
+        "actions",
+        "action-unfinished",
+        message,
+        measure,
+        f"postmaster queue history show {numbers[0]}, then finish or release it",
+    )
+
+
+class _Name(Protocol):
+    def __call__(self, name: str) -> str: ...
+
+
+def _named(instance: str) -> tuple[_Name, str]:
+    """(how an object of an instance is called, the option that chooses it)."""
+    from postmaster.postfix.instances import NAMELESS
+
+    if instance == NAMELESS:
+        return lambda name: name, ""
+    return lambda name: f"{instance}/{name}", f" --instance {instance}"
+
+
+def _hours(seconds: float) -> str:
+    return f"{seconds / 3600:.1f} h" if seconds < 48 * 3600 else f"{seconds / 86400:.1f} days"
+
+
+def _judged(name: str, code: str, message: str, measure: Measure, remedy: str, *more: Measure) -> Finding:
     severity = measure.severity
     if severity is Severity.ok:
-        return Finding("queue", subject, OK, severity, message, None, (measure,))
-    return Finding("queue", subject, code, severity, message, _REMEDY, (measure,))
+        return Finding("queue", name, OK, severity, message, None, (measure, *more))
+    return Finding("queue", name, code, severity, message, remedy, (measure, *more))

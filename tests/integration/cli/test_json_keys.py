@@ -26,7 +26,12 @@ def test_of_lists_and_of_one(house: Cli, noun: str) -> None:
     rows: list[dict[str, Any]] = house(noun, "list", "-o", "json").json
     assert rows
     assert all(key_paths(row) == documented for row in rows)
-    more = {"forward", "keep_copy"} if noun == "user" else set()
+    more = set()
+    if noun == "user":
+        use = {"last_login", "usage_bytes", "usage_messages"}
+        more = {"forward", "keep_copy"} | use
+        (row, *_) = house("user", "list", "--usage", "-o", "json").json
+        assert key_paths(row) == documented | use
     assert keys(house, noun, "show", WHERE.get(noun, "bob@example.org")) == documented | more
 
 
@@ -70,7 +75,10 @@ def test_of_init_and_publish(house: Cli) -> None:
 
 
 def test_of_health(house: Cli) -> None:
-    assert keys(house, "health", "check", "directory") == json_keys("health")
+    told = house("health", "check", "directory", "-o", "json", expect=None).json
+    assert key_paths(told) == json_keys("health")
+    made = keys(house, "health", "probe-account", "probe@example.org")
+    assert made == json_keys("health probe-account")
     documented = json_keys("health list")
     assert all(key_paths(row) == documented for row in house("health", "list", "-o", "json").json)
 

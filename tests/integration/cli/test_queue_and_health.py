@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from postmaster.health.checks import NAMES
 from tests.tools import stand_in
 
 from .conftest import Cli
@@ -59,21 +60,32 @@ def test_without_postfix(bare: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: P
     assert told.err.count("\n") == 1
 
 
-def test_health_without_servers(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def passable(tmp_path: Path) -> None:
+    """The servers' users get to the look-ups; what pytest makes is its own user's alone."""
+    for folder in (tmp_path, *tmp_path.parents):
+        folder.chmod(folder.stat().st_mode | 0o011)
+        if folder.name.startswith("pytest-of-") or folder.parent == Path("/tmp"):
+            break
+
+
+def test_health_without_servers(cli: Cli, passable: None, monkeypatch: pytest.MonkeyPatch) -> None:
     names = [row["name"] for row in cli("health", "list", "-o", "json").json]
-    assert names == ["services", "queue", "directory", "machine"]
+    assert names == list(NAMES)
     for name in ("SMTP", "SUBMISSION", "SUBMISSIONS", "IMAP", "IMAPS", "POP3", "POP3S"):
         monkeypatch.setenv(f"POSTMASTER_SERVER_{name}_PORT", "1")  # tcpmux: nobody listens
     told = cli("health", "check", "services", "-o", "json", expect=2).json
     assert told["status"] == "critical"
-    assert {finding["code"] for finding in told["findings"]} == {"service-down"}
-    good = cli("health", "check", "directory", "-o", "json")
-    assert {f["status"] for f in good.json["findings"]} == {"ok"}
+    listeners = [one for one in told["findings"] if not one["object"].endswith(" relay")]
+    assert {finding["code"] for finding in listeners} == {"service-down"}
+    told = cli("health", "check", "directory", "-o", "json", expect=None).json
+    assert {f["status"] for f in told["findings"] if f["object"].endswith(".db")} == {"ok"}
+    assert all(f["remedy"] for f in told["findings"] if f["status"] != "ok")
     assert "mail is critical" in cli("health", "check", "services", expect=2).out
     assert "there is no check nonsense" in cli("health", "check", "nonsense", expect=3).err
 
 
-def test_health_notices_look_ups_that_servers_cannot_use(cli: Cli, tmp_path: Path) -> None:
+def test_health_notices_look_ups_that_servers_cannot_use(cli: Cli, passable: None, tmp_path: Path) -> None:
     cli("domain", "add", "example.org")
     lookups = tmp_path / "d" / "lookups"
     for gone in (["-shm"], ["-wal", "-shm"]):
@@ -83,6 +95,7 @@ def test_health_notices_look_ups_that_servers_cannot_use(cli: Cli, tmp_path: Pat
         wanted = " and ".join(f"postfix.db{ending}" for ending in gone) + " is missing"
         assert any(f["message"].startswith(wanted) for f in told["findings"])
         cli("publish")
-        cli("health", "check", "directory")
+        told = cli("health", "check", "directory", "-o", "json", expect=None).json
+        assert {f["status"] for f in told["findings"] if f["object"].endswith(".db")} == {"ok"}
     (lookups / "dovecot.db").unlink()
     assert "publish" in cli("health", "check", "directory", expect=2).out

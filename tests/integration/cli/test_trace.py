@@ -124,3 +124,26 @@ def test_following_survives_a_rotation(bare: Cli, tmp_path: Path) -> None:
     writer.join()
     (row,) = done.json
     assert (row["outcome"], row["is_over"], len(row["lines"])) == ("sent", True, 4)
+
+
+def test_following_a_named_log_survives_that_it_is_moved_away(bare: Cli, tmp_path: Path) -> None:
+    def stamped(text: str) -> str:
+        return f"{datetime.now(UTC).isoformat()} mail postfix/{text}\n"
+
+    path = tmp_path / "named.log"
+    path.write_text(stamped("pickup[1]: AAAAA1: uid=0 from=<amy@a.test>"))
+
+    def server() -> None:
+        time.sleep(1.2)
+        path.rename(tmp_path / "away")
+        time.sleep(1.5)
+        path.write_text(stamped("qmgr[2]: AAAAA1: removed"))
+
+    writer = threading.Thread(target=server)
+    writer.start()
+    done = bare("trace", "AAAAA1", "--follow", "--timeout", "30", "-o", "json", "--log", str(path))
+    writer.join()
+    (row,) = done.json
+    assert (row["is_over"], len(row["lines"])) == (True, 1)
+    gone = bare("trace", "AAAAA1", "--follow", "--timeout", "0", "--log", str(tmp_path / "none"), expect=1)
+    assert "cannot be read" in gone.err

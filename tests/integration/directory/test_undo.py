@@ -85,6 +85,9 @@ def random_change(make: Builder, chance: random.Random) -> None:
         lambda: make.remove("user", one),
         lambda: make.remove("alias", f"list-{one}"),
         lambda: make.remove("forward", one),
+        lambda: make.rename(one, chance.choice((two, f"new-{one}")), keep_alias=chance.random() < 0.5),
+        lambda: make.rename("b.example", chance.choice(("c.example", "d.example"))),
+        lambda: make.rename(chance.choice(("c.example", "d.example")), "b.example"),
         lambda: make.remove("domain", chance.choice(("a.example", "b.example", "c.example", "twin.example"))),
     ]
     chance.choice(steps)()

@@ -69,6 +69,7 @@ def test_the_keys_are_a_contract() -> None:
 @given(MESSAGES)
 def test_the_quick_line_says_what_the_row_says(message: Message) -> None:
     line = json_line(message)
+    assert printable(line) == line  # nothing that a terminal would act on
     assert "\n" not in line
     assert json.loads(line) == plain(row(message))
     assert list(json.loads(line)) == list(row(message))

@@ -71,6 +71,26 @@ LINES: list[tuple[str, events.Event]] = [
                  "Login aborted: Connection closed (auth failed, 1 attempts in 2 secs) (auth_failed)",
                  1, "amy", "method=PLAIN, rip=192.0.2.9, session=<abc>"),
     ),
+    (  # 2.4.1, with the prefix of its own file
+        "pop3-login: Info: Login aborted: Logged out (auth failed, 2 attempts in 4 secs) (auth_failed):"
+        " user=<nobody@a.test>, method=PLAIN, rip=192.0.2.9, lip=192.0.2.1, TLS, session=<WW+ylQNhb7J/TwAJ>",
+        LoginEnd(Origin("pop3-login", level="Info"),
+                 "Login aborted: Logged out (auth failed, 2 attempts in 4 secs) (auth_failed)", 2, "nobody@a.test",
+                 "method=PLAIN, rip=192.0.2.9, lip=192.0.2.1, TLS, session=<WW+ylQNhb7J/TwAJ>"),
+    ),
+    (  # 2.4.1
+        "imap-login: Info: Login aborted: Connection closed (no auth attempts in 0 secs) (no_auth_attempts):"
+        " user=<>, rip=127.0.0.1, lip=127.0.0.1, TLS: Connection closed, session=<IGOimANh8op/AAAB>",
+        LoginEnd(Origin("imap-login", level="Info"),
+                 "Login aborted: Connection closed (no auth attempts in 0 secs) (no_auth_attempts)", 0, "",
+                 "rip=127.0.0.1, lip=127.0.0.1, TLS: Connection closed, session=<IGOimANh8op/AAAB>"),
+    ),
+    (  # 2.4.1: the fifth transaction of an LMTP session
+        "lmtp(bob@a.test)<450><0QaLFtBtBWvCAQAAg+zDdQ:T5>: Info: sieve: msgid=<x@y>: redirect action: forwarded"
+        " to <kept@elsewhere.test>",
+        Mail(Origin("lmtp", "bob@a.test", "450", "0QaLFtBtBWvCAQAAg+zDdQ:T5", "Info"), "<x@y>", "forwarded",
+             "kept@elsewhere.test", "redirect action: forwarded to <kept@elsewhere.test>", True),
+    ),
     (
         "imap-login: Disconnected: Connection closed (no auth attempts in 0 secs): user=<>, rip=127.0.0.1",
         LoginEnd(Origin("imap-login"), "Disconnected: Connection closed (no auth attempts in 0 secs)", 0, "",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import stat
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from hypothesis import given
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from postmaster.errors import NotFoundError, ServerError
 from postmaster.postfix.instances import chosen, instances, seconds
+from postmaster.postfix.postconf import expanded, one_reading, value
 
 
 @pytest.mark.parametrize(
@@ -81,3 +83,26 @@ def test_a_configuration_without_a_queue_is_refused(postconf: Path) -> None:
     with pytest.raises(ServerError, match="names no queue_directory"):
         instances(configure(postconf / "a", queue_directory=""))
     assert instances(configure(postconf / "b", queue_directory="/q", hash_queue_depth="x"))[0].depth == 1
+
+
+def test_many_who_ask_at_once_cost_one_question(postconf: Path) -> None:
+    """Names that Postfix does not know of are asked for apart; afterwards each asks for itself again."""
+    folder = configure(postconf / "a", queue_directory="/q", mail_owner="postfix", mynetworks="127.0.0.0/8")
+    asked = postconf / "asked"
+    with one_reading():
+        threads = [
+            *(Thread(target=value, args=(folder, "mail_owner")) for _ in range(4)),
+            *(Thread(target=expanded, args=(folder, ("mynetworks", "mail_owner"))) for _ in range(4)),
+            Thread(target=instances, args=(folder,)),
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        whole = asked.read_text().splitlines().count(f"-c {folder} -x")
+        assert (whole, value(folder, "mail_owner")) == (1, "postfix")
+        (folder / "main.cf").write_text("mail_owner = other\n")
+        assert expanded(folder, ("mail_owner",)) == {"mail_owner": "postfix"}
+        assert expanded(folder, ("mail_owner", "no_such"))["no_such"] == ""
+        assert asked.read_text().splitlines().count(f"-c {folder} -x no_such") == 1
+    assert expanded(folder, ("mail_owner",)) == {"mail_owner": "other"}

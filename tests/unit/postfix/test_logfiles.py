@@ -29,3 +29,8 @@ def test_then_the_usual_place_that_is_there(monkeypatch: pytest.MonkeyPatch, tmp
     assert log_files(LogSettings(), NONE) == [there]
     there.unlink()
     assert log_files(LogSettings(), NONE) == [tmp_path / "mail.log"]
+
+
+def test_named_files_are_each_read_once() -> None:
+    a, b = Path("/a"), Path("/b")
+    assert logfiles.named_or_usual([a, None, b, a]) == [a, b]

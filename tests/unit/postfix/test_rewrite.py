@@ -69,7 +69,9 @@ def test_an_answer_in_pieces(spool: Path) -> None:
         GREETING + ANSWER.replace(b"4096", b"0"),
     ],
 )
-def test_an_answer_that_is_none(spool: Path, said: bytes) -> None:
+def test_an_answer_that_is_none(spool: Path, said: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rewrite, "TIMEOUT", 0.1)
+
     def talk(peer: socket.socket) -> None:
         try:
             peer.sendall(said)

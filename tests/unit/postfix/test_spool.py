@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import example, given
@@ -26,11 +27,11 @@ def opened(data: bytes) -> Iterator[int]:
     os.close(descriptor)
 
 
-def read(data: bytes, **how: bool) -> spool.Envelope:
+def read(data: bytes, **how: Any) -> spool.Envelope:
     with opened(data) as descriptor:
         envelope = spool.read_envelope(descriptor, **how)
     assert len(envelope.recipients) == len(envelope.todo) + len(envelope.done)
-    assert len(envelope.attributes) <= len(envelope.raw)
+    assert envelope.head is not None or len(envelope.attributes) <= len(envelope.raw)
     return envelope
 
 
@@ -374,3 +375,101 @@ def test_neither_a_link_nor_a_pipe_is_opened(tmp_path: Path) -> None:
         spool.open_file(str(tmp_path / "link"))
     os.mkfifo(tmp_path / "pipe")
     os.close(spool.open_file(str(tmp_path / "pipe")))  # it does not wait for a writer
+
+
+WANTED = spool.Wanted("log_client_name client_name", "log_helo_name helo_name", "sasl_username")
+NAMES = [b"create_time", b"log_client_name", b"client_name", b"helo_name", b"sasl_username", b"x", b"log"]
+ATTRIBUTES = st.builds(
+    lambda name, value: record(b"A", name + value),
+    st.sampled_from(NAMES),
+    st.sampled_from(
+        [b"=", b"=1780000000", b"=17800000001", b"=a", b"=b\0sasl_username=c", b"=" + b"v" * 130, b""]
+    )
+    | st.binary(max_size=40),
+)
+ADDRESSES = st.sampled_from(
+    [b"a@x.test", b"b@x.test", b"c d@x.test", b"", b"@", "ä@x.test".encode(), b"\xff"]
+)
+RECORDS = st.one_of(
+    ATTRIBUTES,
+    st.builds(record, st.sampled_from([b"S", b"O", b"R", b"R", b"D", b"/", b"M"]), ADDRESSES),
+    st.builds(
+        record, st.just(b"T"), st.sampled_from([b"1780000000 1", b"0000000000 1", b"1780000000", b"x"])
+    ),
+    st.builds(record, st.sampled_from(list(map(bytes, zip(range(256))))), st.binary(max_size=30)),
+    st.builds(size_record, st.integers(0, 200), st.integers(0, 900), st.integers(0, 4)),
+    st.just(record(b"C", b" " * 95)),
+    st.just(record(b"M") + CONTENT + record(b"X") + record(b"E")),
+    st.just(pointer(0)),
+    st.binary(max_size=6),
+)
+
+
+def check_that_both_ways_agree(data: bytes) -> None:
+    """What the pattern reads at once is what the loop reads record by record."""
+    with opened(data) as descriptor:
+        for utf8, size in ((True, None), (False, len(data))):
+            slow = spool.read_envelope(descriptor, utf8=utf8, size=size)
+            fast = spool.read_envelope(descriptor, utf8=utf8, size=size, wanted=WANTED)
+            for name in ("sender", "arrival_time", "message_size", "content", "todo", "done", "damage"):
+                assert getattr(fast, name) == getattr(slow, name), name
+            assert slow.head is None
+            assert list(fast.attributes.items()) == list(slow.attributes.items())
+            assert (fast.content_filter, fast.redirect) == (slow.content_filter, slow.redirect)
+            assert spool.created(fast) == spool.created(slow)
+            for each in (fast, slow):
+                found = spool.attributes_of(each, WANTED, utf8=utf8)
+                assert found == spool.attributes_of(slow, WANTED, utf8=utf8)
+
+
+@given(st.lists(RECORDS, max_size=14).map(b"".join), st.integers(0, 3))
+@example(record(b"A", b"log") + b"_client_name=x" + record(b"M"), 0)
+@example(record(b"S", b"s@x.test") + record(b"O", b"o@x.test") + record(b"D", b"d@x.test"), 0)
+@example(record(b"A", b"log_client_name=a") + record(b"A", b"log_client_name=b")[:-1], 0)
+def test_the_pattern_reads_what_the_loop_reads(data: bytes, cut: int) -> None:
+    check_that_both_ways_agree(data)
+    check_that_both_ways_agree(data[: len(data) - cut])
+
+
+@given(st.data())
+def test_the_pattern_reads_what_the_loop_reads_of_files_with_mistakes(data: st.DataObject) -> None:
+    written = bytearray(
+        queue_file(
+            b"amy@example.org",
+            [(b"R", b"x@example.net"), (b"R", b"a b@example.net"), (b"D", b"y@example.net")],
+            attributes={"log_client_name": "mx.example.org", "client_name": "other", "sasl_username": "amy"},
+        )[0]
+    )
+    check_that_both_ways_agree(bytes(written))
+    for _ in range(data.draw(st.integers(1, 4))):
+        written[data.draw(st.integers(0, len(written) - 1))] = data.draw(
+            st.sampled_from(b"ARSTOMDCEXp\0\1\x16\x7f\x80= 0") | st.integers(0, 255)
+        )
+    check_that_both_ways_agree(bytes(written))
+
+
+def test_more_recipients_than_the_pattern_takes() -> None:
+    for number in range(7):
+        data, offsets = queue_file(b"s@x.test", [(b"R", b"u%d@x.test" % one) for one in range(number)])
+        check_that_both_ways_agree(data)
+        assert [one[0] for one in read(data, wanted=WANTED).todo] == offsets
+
+
+def test_the_first_value_of_the_best_name_counts() -> None:
+    pairs = [("client_name", "a"), ("log_client_name", "b"), ("log_client_name", "c"), ("helo_name", "d")]
+    head = record(b"S", b"s@x.test") + b"".join(record(b"A", f"{n}={v}".encode()) for n, v in pairs)
+    late = record(b"R", b"x@x.test") * 4 + record(b"A", b"sasl_username=late")
+    for data in (head + late + record(b"M") + record(b"X") + record(b"E"), head + pointer(0) + late):
+        for wanted in (None, WANTED):
+            envelope = read(data, wanted=wanted)
+            assert spool.attributes_of(envelope, WANTED) == ["b", "d", "late"]
+
+
+def test_shares_of_a_count_are_the_whole(tmp_path: Path) -> None:
+    for number, name in enumerate(("deferred", "deferred/A", "deferred/B", "deferred/B/C", "hold", "hold/0")):
+        (tmp_path / name).mkdir()
+        for one in range(number + 1):
+            (tmp_path / name / f"ABCDEF{one}").touch()
+    for parts in (1, 2, 3):
+        counts = [spool.count(str(tmp_path), share=(part, parts)) for part in range(parts)]
+        assert sum(counts) == 21

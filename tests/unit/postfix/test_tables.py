@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
+import subprocess
+import sys
+import tempfile
 from contextlib import closing
 from pathlib import Path
 
@@ -69,3 +73,29 @@ def test_a_database_that_is_not_there_is_named(folder: Path) -> None:
     with pytest.raises(ServerError, match=r"map\.cf cannot be read: no such table"):
         tables.find(name, "x")
     tables.close()
+
+
+_ASK = """
+import os, sys
+from pathlib import Path
+from postmaster.errors import RightsError
+from postmaster.postfix.tables import Tables
+os.setgid(65534)
+os.setuid(65534)
+try:
+    Tables(Path("/"), running=False).find(sys.argv[1], "x")
+except RightsError as error:
+    print(error.message)
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_who_may_not_read_is_told_so() -> None:
+    with tempfile.TemporaryDirectory() as text:
+        folder = Path(text)
+        folder.chmod(0o755)
+        (folder / "data.db").touch(0o640)
+        name = table(folder, "query = SELECT v FROM t WHERE k = '%s'")
+        Path(name.partition("sqlite:")[2]).chmod(0o644)
+        done = subprocess.run([sys.executable, "-c", _ASK, name], capture_output=True, text=True, check=True)
+    assert done.stdout == f"this user may not read {folder}/data.db, which Postfix asks\n"

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import math
 import pickle
+import subprocess
+import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from functools import reduce
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from postmaster.errors import ServerError
+from postmaster.queue import summary as counting
 from postmaster.queue.fields import domain_of
 from postmaster.queue.message import Message, Recipient
+from postmaster.queue.overflow import Overflow
 from postmaster.queue.reasons import key as incident
-from postmaster.queue.summary import AGES, BY, EXAMPLE_CHARACTERS, Summary, add, largest, merge, needs, start
+from postmaster.queue.summary import AGES, BY, EXAMPLE_CHARACTERS, Summary, add, merge, needs, start
 from tests.tools.messages import NOW, message, messages
 
 
@@ -141,11 +147,68 @@ def test_parts_counted_apart_and_merged_are_the_whole(by: str, what: list[Messag
     assert together.total() == whole.total()
 
 
+@pytest.mark.parametrize("by", BY)
+@given(what=st.lists(messages, max_size=8), most=st.integers(1, 4), limit=st.integers(0, 5))
+@settings(max_examples=30)
+def test_groups_that_memory_has_no_room_for_are_told_as_the_others(
+    by: str, what: list[Message], most: int, limit: int
+) -> None:
+    whole = counted(by, what)
+    with patch.object(counting, "MOST_GROUPS", most):
+        found = reduce(merge, counting.parts(by, NOW, what), start(by, NOW))
+        assert len(found.groups) < most
+        assert found.count == len(whole.groups)
+        assert found.total() == whole.total()
+        expected, told = list(whole.whole(limit)), list(found.whole(limit))
+        for _, group in (*expected, *told):
+            group.example = group.example and "some"
+        assert told == expected
+
+
+def test_half_a_character_and_a_full_disk_in_a_group_that_memory_has_no_room_for() -> None:
+    found = reduce(merge, [counted("sender", [message(sender="a\ud800@x.example")])], start("sender", NOW))
+    found.spill()
+    assert [key for key, _ in found.whole()] == ["a\ud800@x.example"]
+    overflow = Overflow()
+    overflow._database.execute("PRAGMA max_page_count = 8")
+    row = (0,) * 13
+    with pytest.raises(ServerError, match="temporary file for them failed"):
+        overflow.add((f"user{number}@x.example", *row, None, None, None) for number in range(1000))
+
+
+def test_any_number_of_senders_fits_in_memory() -> None:
+    """Counted in a process of its own, with what is read of two processes in the order that it comes."""
+    program = """
+import sys
+from pathlib import Path
+from postmaster.queue import summary as counting
+from postmaster.queue.message import Message
+def queue():
+    for number in range(int(sys.argv[1])):
+        sender = f"bounces+{number * 7919 % 1000003}-customer=shop.example@mailings.example"
+        yield Message("-", "deferred", "X", number, 1000, sender, [])
+found = counting.start("sender", 0)
+for part in counting.parts("sender", 0, queue()):
+    counting.merge(found, part)
+shown = sum(group.messages for _, group in found.whole())
+peak = Path('/proc/self/status').read_text().partition('VmHWM:')[2].split()[0]
+print(found.count, found.total().messages, shown, int(peak) >> 10)
+"""
+    peaks = []
+    for number in (30_000, 200_000):
+        argv = [sys.executable, "-c", program, str(number)]
+        done = subprocess.run(argv, capture_output=True, text=True, check=True)
+        *counts, peak = map(int, done.stdout.split())
+        assert counts == [number] * 3
+        peaks.append(peak)
+    assert peaks[1] < peaks[0] + 8, "MiB"
+
+
 def test_the_largest_come_first() -> None:
     what = [message(f"a@d{n}.example") for n in range(5) for _ in range(n + 1)]
     found = counted("recipient-domain", what)
-    assert [key for key, _ in largest(found, 2)] == ["d4.example", "d3.example"]
-    assert [key for key, _ in largest(found)] == [f"d{n}.example" for n in (4, 3, 2, 1, 0)]
+    assert [key for key, _ in found.whole(2)] == ["d4.example", "d3.example"]
+    assert [key for key, _ in found.whole()] == [f"d{n}.example" for n in (4, 3, 2, 1, 0)]
 
 
 def test_the_state_grows_with_groups_and_not_with_messages() -> None:

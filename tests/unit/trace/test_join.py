@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from postmaster import process
 from postmaster.errors import UsageError
 from postmaster.postfix.stamps import Clock
 from postmaster.trace.filter import Filter
@@ -185,7 +186,7 @@ def test_a_local_forward_is_folded(tmp_path: Path) -> None:
     for what in ("AAAAA1", "BBBBB2", "amy@z.test"):
         (story,) = trace(path, what).stories
         assert [one.recipient for one in history(story).outcomes] == ["amy@z.test"]
-        assert verdict(history(story)).text == "Delivered to mx.z.test for amy@z.test 1 s after arrival."
+        assert verdict(history(story)).text == "Delivered to mx.z.test for amy@z.test 2 s after arrival."
 
 
 def test_a_part_of_the_story_that_is_not_in_the_logs_is_said(tmp_path: Path) -> None:
@@ -221,3 +222,104 @@ def test_a_packed_log_is_searched_as_a_plain_one(tmp_path: Path) -> None:
     expected = shown(trace(path, "traced@d0.example"))
     assert len(expected) >= 25
     assert shown(trace(packed, "traced@d0.example")) == expected
+
+
+def test_a_compressed_log_is_unpacked_a_few_times_however_many_messages_it_has(tmp_path: Path) -> None:
+    plain, packed = tmp_path / "mail.log", tmp_path / "mail.log.gz"
+    traffic = Traffic(8000, rate=20.0)  # so that each message has a stretch of time of its own
+    traffic.write(plain)
+    packed.write_bytes(gzip.compress(plain.read_bytes()))
+    begun: list[str] = []
+    process.observers.append(lambda argv, _: begun.append(argv))
+    try:
+        found = trace(packed, traffic.traced)
+    finally:
+        process.observers.pop()
+    assert len(found.stories) == traffic.traced_messages
+    assert shown(found) == shown(trace(plain, traffic.traced))
+    assert 0 < len(begun) <= 6  # to find them, their lines, what is beside them, and the beginning
+
+
+FROM = "from c[192.0.2.1]"
+TO = "from=<amy@a.test> to=<bob@b.test> proto=ESMTP helo=<c>"
+
+
+def test_a_rule_belongs_to_the_next_message_of_its_session(tmp_path: Path) -> None:
+    path = write(tmp_path, [
+        (0, f"postfix/smtpd[1]: connect {FROM}"),
+        (1, f"postfix/smtpd[1]: NOQUEUE: hold: RCPT {FROM}: <amy@a.test>: Sender address look; {TO}"),
+        (1, f"postfix/smtpd[2]: NOQUEUE: hold: RCPT {FROM}: <x@a.test>: Sender address other; from=<x@a.test>"),
+        (1, "postfix/smtpd[1]: AAAAA1: client=c[192.0.2.1]"),
+        (2, f"postfix/smtpd[1]: NOQUEUE: reject: RCPT {FROM}: 550 5.1.1 <no@b.test>: no; from=<amy@a.test>"
+            " to=<no@b.test> proto=ESMTP helo=<c>"),
+        (3, "postfix/smtpd[1]: BBBBB2: client=c[192.0.2.1]"),
+        (4, f"postfix/smtpd[1]: disconnect {FROM} ehlo=1 mail=2 rcpt=2/3"),
+        (5, "postfix/qmgr[4]: BBBBB2: from=<amy@a.test>, size=1, nrcpt=1 (queue active)"),
+    ])  # fmt: skip
+    # In the order in which their sessions began.
+    held, other, refused = (history(story) for story in trace(path, "amy@a.test").stories)
+    assert (held.queue_ids, held.outcomes[0].status, held.outcomes[0].recipient) == (
+        ["AAAAA1"], "held", "bob@b.test")  # fmt: skip
+    assert [line.raw.partition("]: ")[2][:14] for line in held.story.lines] == [
+        "connect from c", "NOQUEUE: hold:", "AAAAA1: client", "disconnect fro"]  # fmt: skip
+    assert (refused.queue_ids, refused.outcomes[0].status) == ([], "rejected")
+    assert (other.queue_ids, other.outcomes[0].status) == (["BBBBB2"], "unknown")
+    (alone,) = trace(path, "x@a.test").stories  # no mail came of it
+    assert (history(alone).outcomes[0].status, len(alone.lines)) == ("unknown", 1)
+
+
+@pytest.mark.parametrize(
+    ("line", "outcome", "words"),
+    [
+        (f"milter-discard: END-OF-MESSAGE {FROM}: milter triggers DISCARD action; {TO}", "discarded",
+         "Discarded by a rule for bob@b.test: milter triggers DISCARD action."),
+        (f"milter-reject: END-OF-MESSAGE {FROM}: 5.7.1 Spam; {TO}", "rejected",
+         "Refused here for bob@b.test: 5.7.1 Spam."),
+        (f"milter-hold: END-OF-MESSAGE {FROM}: milter triggers HOLD action; {TO}", "held",
+         "On hold for bob@b.test: milter triggers HOLD action."),
+        (f"reject: body Buy; from=<evil@x> to=<y@z>: now {FROM}; {TO}: 5.7.1 no", "rejected",
+         "Refused here for bob@b.test: 5.7.1 no (Buy; from=<evil@x> to=<y@z>: now)."),
+        (f"discard: header Subject: x {FROM}; {TO}", "discarded",
+         "Discarded by a rule for bob@b.test: Subject: x."),
+    ],
+)  # fmt: skip
+def test_what_a_milter_or_a_check_of_the_content_did(
+    tmp_path: Path, line: str, outcome: str, words: str
+) -> None:
+    path = write(tmp_path, [
+        (0, "postfix/smtpd[1]: AAAAA1: client=c[192.0.2.1]"),
+        (1, f"postfix/cleanup[2]: AAAAA1: {line}"),
+    ])  # fmt: skip
+    (story,) = trace(path, "AAAAA1").stories
+    found = history(story)
+    assert (verdict(found).outcome, verdict(found).text) == (outcome, words)
+    assert (found.sender, found.is_over) == ("amy@a.test", outcome != "held")
+
+
+def test_the_sender_is_told_only_when_the_notice_of_the_failure_arrived(tmp_path: Path) -> None:
+    start = [
+        (0, "postfix/smtpd[1]: AAAAA1: client=c[192.0.2.1]"),
+        (1, "postfix/bounce[2]: AAAAA1: sender delay notification: DDDDD4"),
+        (1, "postfix/smtp[5]: DDDDD4: to=<amy@a.test>, relay=a[192.0.2.7]:25, delay=1, dsn=2.0.0, status=sent (ok)"),
+        (2, "postfix/smtp[5]: AAAAA1: to=<bob@b.test>, relay=b[192.0.2.9]:25, delay=1, dsn=5.0.0, status=bounced (no)"),
+        (2, "postfix/bounce[2]: AAAAA1: sender non-delivery notification: BBBBB2"),
+    ]  # fmt: skip
+    way = "postfix/smtp[5]: BBBBB2: to=<amy@a.test>, relay=a[192.0.2.7]:25, delay=1"
+    waits = (3, f"{way}, dsn=4.0.0, status=deferred (busy)")
+    fails = (3, f"{way}, dsn=5.0.0, status=bounced (gone)")
+    double = [
+        (3, "postfix/bounce[2]: BBBBB2: postmaster non-delivery notification: CCCCC3"),
+        (4, "postfix/local[5]: CCCCC3: to=<root@a.test>, relay=local, delay=1, dsn=2.0.0, status=sent (ok)"),
+    ]
+    for lines, words in (
+        ([], "Refused by b for bob@b.test: no."),
+        ([waits], "The notice to the sender still waits: busy."),
+        ([(3, f"{way}, dsn=2.0.0, status=sent (ok)")], "The sender was told at "),
+        ([fails], "The notice to the sender could not be delivered: gone."),
+        ([fails, *double], "could not be delivered: gone. The postmaster was told at "),
+    ):
+        (story,) = trace(write(tmp_path, [*start, *lines]), "AAAAA1").stories
+        found = history(story)
+        assert words in verdict(found).text
+        assert (found.told is None) is ("The sender was told" not in words)
+        assert (found.postmaster_told is None) is ("postmaster" not in words)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from postmaster.dovecot import events as dovecot
 from postmaster.postfix.events import Connect, Removed
 from postmaster.postfix.stamps import Clock
-from postmaster.trace.lines import parse, plain
+from postmaster.trace.lines import LEFT_OUT, parse, plain
 
 NOW = 1_780_000_000.0
 CLOCK = Clock(NOW)
@@ -59,6 +59,28 @@ def test_every_form_gives_the_same_line(raw: bytes) -> None:
     assert line is not None
     assert (line.time, line.host, line.program, line.pid) == (1779999999.5, "mail", "qmgr", "17")
     assert line.event == Removed("4B7Z2K5NHbz8gQ")
+
+
+@pytest.mark.parametrize(
+    ("message", "text"),
+    [
+        (None, LEFT_OUT),  # long, and journalctl was not given --all
+        (["4B7Z2K5NHbz8gQ:", "removed"], "4B7Z2K5NHbz8gQ: removed"),  # a field that came twice
+        (["one", [0xFF, 0x0A, 0x62], None], f"one \udcff b {LEFT_OUT}"),
+        ("two\nlines\r\x1b\u2028more", "two lines \x1b more"),
+        ([], ""),
+        ("", ""),
+    ],
+)
+def test_whatever_a_journals_field_holds_is_one_line(message: object, text: str) -> None:
+    entry = {**ENTRY, "MESSAGE": message, "_HOSTNAME": "mail\nforged", "SYSLOG_IDENTIFIER": ["postfix/qmgr"]}
+    made = plain(json.dumps(entry).encode() + b"\n").decode("utf-8", "surrogateescape")
+    assert made == f"2026-05-28T20:26:39.500000+00:00 mail forged postfix/qmgr[17]: {text}\n"
+
+
+@pytest.mark.parametrize("message", [17, {"a": 1}, [300], [-1], ["x", {}], 1.5, True, [[[[]]], 1]])
+def test_a_journals_entry_that_is_none_gives_nothing(message: object) -> None:
+    assert plain(json.dumps({**ENTRY, "MESSAGE": message}).encode() + b"\n") == b"\n"
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import io
 import lzma
 import os
 import subprocess
@@ -11,10 +12,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from postmaster.errors import NotFoundError
+from postmaster.errors import NotFoundError, UsageError
 from postmaster.postfix.stamps import Clock
 from postmaster.settings import LogSettings, PostfixSettings, Settings
 from postmaster.trace import sources
@@ -196,3 +197,85 @@ def test_parts_of_a_log_are_the_log(parts: int, sizes: list[int]) -> None:
         notes = Notes()
         found = b"".join(b for share in shares for source in share for b in blocks(source, Period(), notes))
     assert found == lines(0, at)
+
+
+@settings(max_examples=40)  # each starts programs
+@given(
+    st.integers(2, 4),
+    st.lists(st.tuples(st.integers(0, 40), st.booleans(), st.floats(0.1, 3)), min_size=1, max_size=3),
+    st.integers(200, 5000),  # a line longer than a block is none
+)
+def test_compressed_files_are_cut_too_however_wrong_their_estimated_size(
+    parts: int, files: list[tuple[int, bool, float]], chunk: int
+) -> None:
+    import tempfile
+    from unittest.mock import patch
+
+    with tempfile.TemporaryDirectory() as folder, patch.object(sources, "BLOCK", chunk):
+        log, at = [], 0
+        for number, (length, is_packed, wrong) in enumerate(files):
+            path, text = Path(folder) / f"{number}", lines(at, at + length)
+            path.write_bytes(gzip.compress(text) if is_packed else text)
+            at += length
+            size = int(len(text) * wrong) if is_packed else len(text)
+            log.append(Source(path, NOW, size, "gzip" if is_packed else ""))
+        shares, notes = split(log, parts), Notes()
+        found = [(source, block) for share in shares for source in share
+                 for block in sources.placed_blocks(source, Period(), notes)]  # fmt: skip
+        starts = [sum(one[0] for one in files[:number]) for number in range(len(files))]
+        texts = {
+            str(Path(folder) / f"{number}"): lines(start, start + files[number][0])
+            for number, start in enumerate(starts)
+        }
+    assert b"".join(block for _, (_, block) in found) == lines(0, at)
+    for source, (place, block) in found:
+        assert texts[source.name][place : place + len(block)] == block
+    assert not notes.problems
+
+
+def test_a_compressed_file_counts_by_the_text_that_it_says_it_has(tmp_path: Path) -> None:
+    path, text = tmp_path / "mail.log.1.gz", lines(0, 5000)
+    pack(path, text)
+    ((source,),) = find(Settings(), [path])
+    assert source.weight == len(text)
+    path.write_bytes(
+        path.read_bytes() + gzip.compress(b"x")
+    )  # of several members only the last one's is said
+    ((source,),) = find(Settings(), [path])
+    assert source.weight == 8 * path.stat().st_size
+    # Two parts of it, of the same size, are read at once.
+    one, other = split([source], 2)
+    assert [source.weight for source in (*one, *other)] == [4 * path.stat().st_size] * 2
+
+
+def test_what_two_parts_meet_is_noted_once(tmp_path: Path) -> None:
+    path = tmp_path / "mail.log.gz"
+    pack(path, lines(0, 20_000))
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 4])
+    notes = Notes()
+    for share in split(find(Settings(), [path])[0], 2):
+        own = Notes()
+        for source in share:
+            list(blocks(source, Period(), own))
+        notes.add(own.problems)
+    assert len(notes.problems) == 1
+    assert "could not be read to its end" in notes.problems[0]
+
+
+@pytest.mark.parametrize(
+    ("content", "program"), [(gzip.compress(b"x\n"), "gzip"), (lzma.compress(b"x\n"), "xz")]
+)
+def test_compressed_standard_input_is_refused(
+    monkeypatch: pytest.MonkeyPatch, content: bytes, program: str
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content)))
+    ((source,),) = find(Settings(), [Path("-")])
+    with pytest.raises(UsageError, match="is compressed") as caught:
+        list(blocks(source, Period(), Notes()))
+    assert f"{program} -dc" in (caught.value.hint or "")
+
+
+def test_a_log_that_is_not_there_asks_whether_the_name_is_right(tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError, match="No such file") as caught:
+        find(Settings(), [tmp_path / "none"])
+    assert caught.value.hint == "is the name right?"

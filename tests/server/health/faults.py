@@ -1,0 +1,107 @@
+"""Faults of a lab's servers: each is made when it is entered and mended when it is left."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from postmaster.dovecot import doveadm
+from postmaster.lab import base
+from postmaster.lab.layout import Layout
+from postmaster.postfix import control
+from tests.tools.mail import Lab
+
+
+@contextmanager
+def dovecot_stopped(lab: Lab) -> Iterator[None]:
+    config = lab.settings.dovecot.config
+    subprocess.run(["doveadm", "-c", str(config), "stop"], check=True)
+    try:
+        yield
+    finally:
+        doveadm.start(config)
+
+
+@contextmanager
+def postfix_stopped(lab: Lab) -> Iterator[None]:
+    directory = lab.settings.postfix.config_directory
+    control.stop(directory)
+    try:
+        yield
+    finally:
+        control.start(directory)
+
+
+@contextmanager
+def gone(path: Path) -> Iterator[None]:
+    """A file or socket that is not in its place for a while."""
+    aside = path.with_name(f"{path.name}.aside")
+    path.rename(aside)
+    try:
+        yield
+    finally:
+        aside.rename(path)
+
+
+@contextmanager
+def _restored(lab: Lab, *names: str) -> Iterator[None]:
+    """Files of the configuration as they were, afterwards."""
+    for name in names:
+        shutil.copy2(lab.root / name, lab.root / f"{name}.kept")
+    try:
+        yield
+    finally:
+        for name in names:
+            (lab.root / f"{name}.kept").replace(lab.root / name)
+
+
+@contextmanager
+def _reloaded(reload: Callable[[Lab], None], lab: Lab) -> Iterator[None]:
+    """A server that reads its configuration again, afterwards."""
+    try:
+        yield
+    finally:
+        reload(lab)
+
+
+def reload_postfix(lab: Lab) -> None:
+    base.settle(Layout(lab.root))
+    control.reload(lab.settings.postfix.config_directory)
+
+
+def reload_dovecot(lab: Lab) -> None:
+    doveadm.reload(lab.settings.dovecot.config)
+
+
+@contextmanager
+def postfix_with(
+    lab: Lab, *parameters: str, services: Mapping[str, str] | None = None, **options: str
+) -> Iterator[None]:
+    """Other parameters in main.cf (`name = value`), entries of master.cf, and options of listeners.
+
+    `services={"flush/unix": "flush unix …"}`, `submission="name=value name=value"`.
+    """
+    given = ["-c", str(lab.settings.postfix.config_directory)]
+    with _reloaded(reload_postfix, lab), _restored(lab, "postfix/main.cf", "postfix/master.cf"):
+        if parameters:
+            subprocess.run(["postconf", *given, "-e", *parameters], check=True)
+        for key, entry in (services or {}).items():
+            subprocess.run(["postconf", *given, "-M", f"{key} = {entry}"], check=True)
+        for name, words in options.items():
+            for parameter in words.split():
+                subprocess.run(["postconf", *given, "-P", f"{lab.port(name)}/inet/{parameter}"], check=True)
+        reload_postfix(lab)
+        yield
+
+
+@contextmanager
+def dovecot_with(lab: Lab, text: str) -> Iterator[None]:
+    """More at the end of dovecot.conf, where the last word counts."""
+    with _reloaded(reload_dovecot, lab), _restored(lab, "dovecot/dovecot.conf"):
+        file = lab.root / "dovecot" / "dovecot.conf"
+        file.write_text(f"{file.read_text()}{text}\n")
+        reload_dovecot(lab)
+        yield

@@ -1,0 +1,64 @@
+"""What the check of the queue makes of a survey."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from postmaster.health.checks import queue
+from postmaster.health.finding import Context, Finding, Last, Severity
+from postmaster.queue import survey as module
+from postmaster.queue.survey import Survey, Waiting
+from postmaster.settings import Settings
+
+
+def judged(monkeypatch: pytest.MonkeyPatch, found: Survey, last: Last | None = None) -> dict[str, Finding]:
+    monkeypatch.setattr(module, "survey", lambda *_, **__: found)
+    context = Context(Settings(), time.monotonic() + 5, last)
+    return {one.object: one for one in queue.run(context)}
+
+
+def test_of_several_instances_each_has_objects_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = Survey(1000, 3600, instances=["-", "postfix-out"])
+    found.queues["postfix-out", "deferred"] = Waiting(500, 900, "ABC123", "Connection refused")
+    told = judged(monkeypatch, found)
+    assert told["size"].code == "ok"
+    assert told["postfix-out/size"].code == "queue-long"
+    assert "--instance postfix-out" in str(told["postfix-out/size"].remedy)
+
+
+def test_growth_is_told_from_the_run_before_and_may_be_negative(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = Survey(1000, 3600, instances=["-"])
+    assert judged(monkeypatch, found)["growth"].measures == ()
+    for before, severity in ((50.0, Severity.ok), (0.0, Severity.warning), (-2000.0, Severity.critical)):
+        found.queues["-", "active"] = Waiting(101, 999, "ABC123")
+        last = Last(400.0, {("queue", "size", "messages"): before})
+        growth = judged(monkeypatch, found, last)["growth"]
+        assert (growth.severity, growth.measures[0].value) == (severity, 101 - before)
+        assert "in 10 minutes" in growth.message
+    found.queues.clear()
+    last = Last(400.0, {("queue", "size", "messages"): 5000.0})
+    assert judged(monkeypatch, found, last)["growth"].severity is Severity.ok
+
+
+def test_what_may_not_be_read_is_unknown_and_not_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = Survey(1000, 3600, instances=["-"], by_postqueue=["-"], unreadable=2)
+    told = judged(monkeypatch, found)
+    assert {told["spool"].severity, told["files"].severity} == {Severity.unknown}
+    assert not {"expiring", "logs", "half-written", "damaged"} & told.keys()
+
+
+def test_every_code_it_gives_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = Survey(10**9, 3600, instances=["-"])
+    found.queues = {
+        ("-", name): Waiting(5000, 1, "ABC123", None, 1)
+        for name in ("maildrop", "incoming", "active", "deferred", "hold", "corrupt")
+    }
+    found.expiring["-"], found.first_to_expire["-"] = 3, 10**9 + 60
+    found.counts = {("-", kind): 1 for kind in ("half_written", "damaged", "orphans")}
+    last = Last(400.0, {("queue", "size", "messages"): 0.0})
+    codes = {one.code for one in judged(monkeypatch, found, last).values()} - {"ok"}
+    assert codes == queue.CODES.keys() - {"action-unfinished", "queue-unread"}
+    problems = [one for one in judged(monkeypatch, found, last).values() if one.code != "ok"]
+    assert all(one.remedy for one in problems)
