@@ -158,6 +158,21 @@ def grant(connection: Connection, file: LookupFile) -> bool:
     return True
 
 
+def unreadable(engine: Engine, file: LookupFile, role: str) -> tuple[str, ...]:
+    """The views of a schema that a role cannot read: all of them where there is no such role."""
+    views = re.findall(r"CREATE VIEW (\w+)", file.schema)
+    schema = file.schema_name
+    with engine.connect() as connection:
+        if not connection.exec_driver_sql("SELECT 1 FROM pg_roles WHERE rolname = %s", (role,)).scalar():
+            return tuple(views)
+        ask = "SELECT has_schema_privilege(%s, %s, 'USAGE') AND has_table_privilege(%s, %s, 'SELECT')"
+        return tuple(
+            view
+            for view in views
+            if not connection.exec_driver_sql(ask, (role, schema, role, f"{schema}.{view}")).scalar()
+        )
+
+
 def _translated_table(statement: str) -> str:
     """PostgreSQL's form of a statement: 64 bits, and text that sorts and compares by bytes as in SQLite."""
     return re.sub(r"\bTEXT\b", 'TEXT COLLATE "C"', re.sub(r"(?<= )INTEGER\b", "BIGINT", statement))
