@@ -118,6 +118,7 @@ class DeadEnds:
     def __init__(self, reading: Connection) -> None:
         self._reading = reading
         self._states: dict[int, _State] = {}
+        self._leads: dict[Address, tuple[bool, int | None]] = {}
 
     def prepare(self, ids: Sequence[int]) -> None:
         """Ask about many at once: each alone costs two queries."""
@@ -146,11 +147,11 @@ class DeadEnds:
             found = found.joined(span.within(state.keeps))
             span = span.within(state.leads)
             for one in () if span.is_empty else state.targets:
-                here, node = graph.lead(self._reading, one)
+                here, to = self._lead(one)
                 if not here:
                     found = found.joined(span)
-                elif node is not None:
-                    waiting.append((node.id, span))
+                elif to is not None:
+                    waiting.append((to, span))
         return found
 
     def keeps(self, address_id: int) -> Span:
@@ -163,10 +164,17 @@ class DeadEnds:
         span = state.passes.within(state.leads)
         if where not in state.targets:
             return NEVER
-        here, node = graph.lead(self._reading, where)
+        here, to = self._lead(where)
         if here:
-            span = NEVER if node is None else span.within(self.open(node.id))
+            span = NEVER if to is None else span.within(self.open(to))
         return span
+
+    def _lead(self, where: Address) -> tuple[bool, int | None]:
+        """(is the domain hosted here, the id that mail for the address reaches)."""
+        if where not in self._leads:
+            here, node = graph.lead(self._reading, where)
+            self._leads[where] = here, None if node is None else node.id
+        return self._leads[where]
 
     def _state(self, address_id: int) -> _State:
         if address_id not in self._states:
