@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import time
@@ -79,9 +80,13 @@ def test_servers_query_the_views(house: Lab, empty: Cluster) -> None:
     house.send("team+news@pg.test", "by the views")
     assert len(house.wait_for("amy@pg.test", "by the views")) == 1
     assert house.rcpt("nobody@pg.test")[0] == 550
+    explained = json.loads(house.postmaster("address", "explain", "team+news@pg.test", "-o", "json").stdout)
+    assert "alias" in [hop["rule"] for hop in explained["hops"]]
     house.postmaster("user", "set", "amy@pg.test", "--no-receive")
     assert house.rcpt("amy@pg.test")[0] == 550
     assert "0 findings" in house.postmaster("setup", "check").stderr
+    faults = json.loads(house.postmaster("directory", "check", "-o", "json", expect=4).stdout)
+    assert {row["code"] for row in faults} <= {"missing_postmaster", "missing_abuse", "dead_end"}
     assert health_of(house) == {"schema postfix": "ok", "schema dovecot": "ok", "tables": "ok"}
     empty.execute("REVOKE SELECT ON postfix.catch_all FROM postfix", DATABASE)
     empty.execute("UPDATE dovecot.published SET entry = entry - 1", DATABASE)
