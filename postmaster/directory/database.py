@@ -16,10 +16,10 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Table, bindparam, func, insert, select, update
+from sqlalchemy import Connection, Engine, Table, bindparam, insert, select, update
 
 from postmaster.directory import publish as publishing
-from postmaster.directory.engines import CHANNEL, INIT_HINT, for_writing, make_engine, plain_errors
+from postmaster.directory.engines import INIT_HINT, for_writing, make_engine, plain_errors, tell_followers
 from postmaster.directory.schema import HASHES, JOURNALLED, REVISION, journal, journal_row
 from postmaster.errors import DirectoryError, PartialError, PostmasterError
 from postmaster.process import current_actor
@@ -75,14 +75,15 @@ class Directory:
             if not keep:
                 going.rollback()
         if keep and not change.is_empty:
-            self._publish_after_commit()
+            self.publish_after_commit()
 
     def publish(self, *, rebuild: bool = False) -> publishing.Published:
         """Bring the look-ups up to date, or write them anew. Raises DirectoryError."""
         with plain_errors(self.settings):
             return publishing.publish(self.settings.lookups, self.read, rebuild=rebuild, engine=self.engine)
 
-    def _publish_after_commit(self) -> None:
+    def publish_after_commit(self) -> None:
+        """Publish what was committed. Raises PartialError."""
         try:
             self.publish()
         except (PostmasterError, OSError) as error:
@@ -201,8 +202,8 @@ class Change:
     def close(self) -> None:
         """What comes last in a change that is kept: all of the journal, and word to who follows it."""
         self.write_journal()
-        if not self.is_empty and self.connection.dialect.name == "postgresql":
-            self.connection.exec_driver_sql(f"NOTIFY {CHANNEL}")
+        if not self.is_empty:
+            tell_followers(self.connection)
 
 
 @contextmanager
@@ -239,7 +240,14 @@ def forget_hashes(connection: Connection, before: datetime) -> int:
     """
     import json
 
-    newest = select(func.max(journal.c.id)).where(journal.c.made_at < before).scalar_subquery()
+    # By the index on made_at: the highest id of all that is older would be looked for among all of it.
+    newest = (
+        select(journal.c.id)
+        .where(journal.c.made_at < before)
+        .order_by(journal.c.made_at.desc(), journal.c.id.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
     rows = connection.execute(
         select(journal_row)
         .where(journal_row.c.has_hash, journal_row.c.entry_id <= newest)

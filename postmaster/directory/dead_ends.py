@@ -12,7 +12,7 @@ the two, where several ways end and begin at dates, is not told.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from time import time
@@ -61,6 +61,10 @@ def seconds(until: datetime | None) -> int:
     return EVER if until is None else int(until.replace(tzinfo=UTC).timestamp())
 
 
+def _until(moment: datetime | None) -> Span:
+    return ALWAYS if moment is None else Span(0, seconds(moment))
+
+
 @dataclass(frozen=True, slots=True)
 class _State:
     passes: Span  # mail gets in at all
@@ -69,7 +73,7 @@ class _State:
     targets: tuple[Address, ...]
 
 
-_STATE = (
+_STATES = (
     select(
         *(address.c.id, address.c.kind, address.c.until),
         *(account.c.receive, account.c.keep_copy, account.c.forward_until, account.c.locked_at),
@@ -114,6 +118,15 @@ class DeadEnds:
     def __init__(self, reading: Connection) -> None:
         self._reading = reading
         self._states: dict[int, _State] = {}
+        self._leads: dict[Address, tuple[bool, int | None]] = {}
+
+    def prepare(self, ids: Sequence[int]) -> None:
+        """Ask about many at once: each alone costs two queries."""
+        found: dict[int, list[Address]] = {}
+        for source_id, local_part, name in self._reading.execute(_TARGETS, {"ids": ids}):
+            found.setdefault(source_id, []).append(Address(Domain(name), LocalPart(local_part)))
+        for row in self._reading.execute(_STATES, {"ids": ids}):
+            self._states[row.id] = self._state_of(row, tuple(found.get(row.id, ())))
 
     def is_open(self, address_id: int) -> bool:
         """Whether mail for an address of ours ends somewhere now."""
@@ -134,11 +147,11 @@ class DeadEnds:
             found = found.joined(span.within(state.keeps))
             span = span.within(state.leads)
             for one in () if span.is_empty else state.targets:
-                here, node = graph.lead(self._reading, one)
+                here, to = self._lead(one)
                 if not here:
                     found = found.joined(span)
-                elif node is not None:
-                    waiting.append((node.id, span))
+                elif to is not None:
+                    waiting.append((to, span))
         return found
 
     def keeps(self, address_id: int) -> Span:
@@ -151,34 +164,31 @@ class DeadEnds:
         span = state.passes.within(state.leads)
         if where not in state.targets:
             return NEVER
-        here, node = graph.lead(self._reading, where)
+        here, to = self._lead(where)
         if here:
-            span = NEVER if node is None else span.within(self.open(node.id))
+            span = NEVER if to is None else span.within(self.open(to))
         return span
 
-    def load(self, ids: Collection[int]) -> None:
-        """Read what will be asked for by two queries for all of it, instead of two for each."""
-        missing = [one for one in ids if one not in self._states]
-        for part in batches(missing):
-            targets: dict[int, list[Address]] = {}
-            for source_id, local, name in self._reading.execute(_TARGETS, {"ids": part}):
-                targets.setdefault(source_id, []).append(Address(Domain(name), LocalPart(local)))
-            for row in self._reading.execute(_STATE, {"ids": part}).all():
-                self._states[row.id] = self._made(row, tuple(targets.get(row.id, ())))
+    def _lead(self, where: Address) -> tuple[bool, int | None]:
+        """(is the domain hosted here, the id that mail for the address reaches)."""
+        if where not in self._leads:
+            here, node = graph.lead(self._reading, where)
+            self._leads[where] = here, None if node is None else node.id
+        return self._leads[where]
 
     def _state(self, address_id: int) -> _State:
         if address_id not in self._states:
-            self.load([address_id])
+            self.prepare([address_id])
         return self._states[address_id]
 
-    def _made(self, row: Any, targets: tuple[Address, ...]) -> _State:
-        passes, keeps, leads = Span(0, seconds(row.until)), NEVER, ALWAYS
+    def _state_of(self, row: Any, targets: tuple[Address, ...]) -> _State:
+        passes, keeps, leads = _until(row.until), NEVER, ALWAYS
         if row.kind == "user":
             if row.locked_at is not None:
                 targets = tuple(one for one in targets if graph.hosted(self._reading, one.domain))
             if not row.receive:
                 passes = NEVER
-            leads = Span(0, seconds(row.forward_until))
+            leads = _until(row.forward_until)
             keeps = ALWAYS if row.keep_copy or not targets else Span(leads.end, EVER)
         return _State(passes, keeps, leads, targets)
 

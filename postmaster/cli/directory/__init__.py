@@ -15,6 +15,7 @@ COMMANDS = {
     "apply": (f"{_HERE}.document", "Make the directory what a file says."),
     "backup": (f"{_HERE}.backup", "Copy the directory into one file, while others write."),
     "restore": (f"{_HERE}.backup", "Put a copy of the directory in force."),
+    "copy": (f"{_HERE}.copy", "Move the directory to another database."),
 }
 
 app = typer.Typer(
