@@ -222,6 +222,11 @@ def test_user_remove(scene: Scene) -> None:
     until_done(scene, lambda n: {"command": ["user", "remove", "carl@kill.test", "--yes"]}, after)
 
 
+#: More than two thousand writes.
+BULK_STEPS = [
+    pytest.param(60, id="every sixtieth"),
+    pytest.param(7, id="every seventh", marks=pytest.mark.full),
+]
 #: Hundreds of writes: some of them each time, all of them where there is time.
 STEPS = [pytest.param(9, id="every ninth"), pytest.param(1, id="every one", marks=pytest.mark.full)]
 
@@ -311,7 +316,7 @@ def test_user_restore_brings_the_mail_back_or_leaves_it_in_the_trash(scene: Scen
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("step", BULK_STEPS)
 def test_directory_apply_leaves_the_old_state_or_the_new_one(scene: Scene, tmp_path: Path, step: int) -> None:
     """To one description and back to the other, each with users, aliases, forwards and grants of its own."""
     texts = [
@@ -352,7 +357,10 @@ def test_directory_apply_leaves_the_old_state_or_the_new_one(scene: Scene, tmp_p
 
 
 #: The same of more rows.
-BULK_STEPS = [pytest.param(5, id="every fifth"), pytest.param(1, id="every one", marks=pytest.mark.full)]
+BULK_STEPS = [
+    pytest.param(60, id="every sixtieth"),
+    pytest.param(7, id="every seventh", marks=pytest.mark.full),
+]
 
 
 @pytest.mark.timeout(600)
