@@ -222,11 +222,6 @@ def test_user_remove(scene: Scene) -> None:
     until_done(scene, lambda n: {"command": ["user", "remove", "carl@kill.test", "--yes"]}, after)
 
 
-#: More than two thousand writes.
-BULK_STEPS = [
-    pytest.param(60, id="every sixtieth"),
-    pytest.param(7, id="every seventh", marks=pytest.mark.full),
-]
 #: Hundreds of writes: some of them each time, all of them where there is time.
 STEPS = [pytest.param(9, id="every ninth"), pytest.param(1, id="every one", marks=pytest.mark.full)]
 
@@ -356,7 +351,7 @@ def test_directory_apply_leaves_the_old_state_or_the_new_one(scene: Scene, tmp_p
     until_done(scene, lambda _: {"command": ["directory", "apply", str(files[at]), *how]}, after, step=step)
 
 
-#: The same of more rows.
+#: More than two thousand writes.
 BULK_STEPS = [
     pytest.param(60, id="every sixtieth"),
     pytest.param(7, id="every seventh", marks=pytest.mark.full),
