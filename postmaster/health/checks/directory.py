@@ -156,11 +156,6 @@ def _tables(settings: Settings) -> Iterator[Finding]:
     from postmaster.postfix import maps, postconf
 
     config = settings.postfix.config_directory
-    try:
-        explicit = postconf.explicit(config)
-    except PostmasterError as error:
-        yield _unknown("postfix", error)
-        return
     wanted = {
         "virtual_mailbox_domains": (maps.MAILBOX_DOMAINS,),
         "virtual_mailbox_maps": (maps.MAILBOXES,),
@@ -169,10 +164,14 @@ def _tables(settings: Settings) -> Iterator[Finding]:
         "smtpd_sender_login_maps": (maps.SENDER_OWNERS,),
         "smtpd_recipient_restrictions": (maps.CLOSED_RECIPIENTS,),
     }
+    try:
+        values = postconf.expanded(config, tuple(wanted))
+    except PostmasterError as error:
+        yield _unknown("postfix", error)
+        return
     missing = 0
     for parameter, tables in wanted.items():
-        named = explicit.get(parameter, "").replace("$config_directory", str(config))
-        words = postconf.split_list(named.replace("${config_directory}", str(config)))
+        words = postconf.split_list(values[parameter])
         for table in tables:
             if table.table(config) not in words:
                 missing += 1
