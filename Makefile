@@ -42,9 +42,9 @@ format: environment
 # Pinned with hashes, build backend included, and no index address: the installer's own is used.
 lock:
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
-		--no-emit-index-url --no-emit-find-links --upgrade --extra dev -o requirements-dev.txt pyproject.toml
+		--no-emit-index-url --no-emit-find-links --no-strip-extras --upgrade --extra dev -o requirements-dev.txt pyproject.toml
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
-		--no-emit-index-url --no-emit-find-links --upgrade -o requirements.txt pyproject.toml
+		--no-emit-index-url --no-emit-find-links --no-strip-extras --upgrade -o requirements.txt pyproject.toml
 
 environment:
 	@$(PREPARE) environment

@@ -81,6 +81,12 @@ class RuleError(PostmasterError):
     code = "rule"
 
 
+class ConflictError(PostmasterError):
+    """What would be undone was changed since; the message names by what."""
+
+    code = "conflict"
+
+
 class DirectoryError(PostmasterError):
     """The truth is missing, outdated, locked or damaged."""
 

@@ -6,7 +6,9 @@ are to read is opened here on purpose.
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from pathlib import Path
 
 PARENT_MODE = 0o755  # folders on the way that servers pass through
@@ -28,6 +30,23 @@ def replace(path: Path, content: bytes, mode: int, uid: int = 0, gid: int = 0) -
         new.replace(path)
     finally:
         new.unlink(missing_ok=True)
+
+
+def read_regular(path: Path, most: int, *, follow: bool = True) -> tuple[bytes, os.stat_result]:
+    """The first bytes of a file that anybody may have put there, and its status.
+
+    Never waits: a pipe, a device or a folder is refused. Raises OSError; EINVAL for a name that is none.
+    """
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
+    try:
+        descriptor = os.open(path, flags)
+    except ValueError as error:  # a NUL in the name
+        raise OSError(errno.EINVAL, "not a file name", str(path)) from error
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
+        return file.read(most), status
 
 
 def make_folder(folder: Path, mode: int) -> bool:

@@ -27,6 +27,8 @@ class DirectorySettings:
     """The truth."""
 
     url: str = "sqlite:////var/lib/postmaster/directory.db"
+    password_file: str = ""  # with the password for a url without one; 0600
+    hash_days: int = 90  # how long a replaced password's hash is kept for an undo
 
     @property
     def file(self) -> Path | None:
@@ -44,11 +46,14 @@ class StateSettings:
 
 @dataclass(frozen=True, slots=True)
 class LookupsSettings:
-    """The published files that servers read, and the groups that may read them."""
+    """What servers read: published files and the groups that may read them, or a database's views."""
 
     directory: Path = Path("/var/lib/postmaster/lookups")
     postfix_group: str = "postfix"
     dovecot_group: str = "dovecot"
+    source: str = "files"  # or database: the servers query the PostgreSQL that holds the truth
+    postfix_url: str = ""  # how Postfix reaches the database; empty: as directory.url, as role postfix
+    dovecot_url: str = ""
 
 
 @dataclass(frozen=True, slots=True)

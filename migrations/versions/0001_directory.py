@@ -13,11 +13,15 @@ def _id() -> sa.types.TypeEngine[int]:
     return sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
+def _text() -> sa.types.TypeEngine[str]:
+    return sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
+
+
 def upgrade() -> None:
     op.create_table(
         "domain",
         sa.Column("id", _id(), nullable=False),
-        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("name", _text(), nullable=False),
         sa.Column("alias_of_id", _id()),
         sa.Column("created_at", sa.DateTime(), nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_domain"),
@@ -30,8 +34,8 @@ def upgrade() -> None:
         "address",
         sa.Column("id", _id(), nullable=False),
         sa.Column("domain_id", _id(), nullable=False),
-        sa.Column("local_part", sa.Text(), nullable=False),
-        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("local_part", _text(), nullable=False),
+        sa.Column("kind", _text(), nullable=False),
         sa.Column("created_at", sa.DateTime(), nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_address"),
         sa.ForeignKeyConstraint(["domain_id"], ["domain.id"], name="fk_address_domain_id_domain"),
@@ -43,9 +47,9 @@ def upgrade() -> None:
     op.create_table(
         "account",
         sa.Column("id", _id(), autoincrement=False, nullable=False),
-        sa.Column("mail_id", sa.Text(), nullable=False),
-        sa.Column("name", sa.Text(), nullable=False),
-        sa.Column("password", sa.Text(), nullable=False),
+        sa.Column("mail_id", _text(), nullable=False),
+        sa.Column("name", _text(), nullable=False),
+        sa.Column("password", _text(), nullable=False),
         sa.Column("login", sa.Boolean(), nullable=False),
         sa.Column("imap", sa.Boolean(), nullable=False),
         sa.Column("pop3", sa.Boolean(), nullable=False),
@@ -62,9 +66,9 @@ def upgrade() -> None:
         sa.Column("id", _id(), nullable=False),
         sa.Column("source_id", _id(), nullable=False),
         sa.Column("position", sa.Integer(), nullable=False),
-        sa.Column("local_part", sa.Text(), nullable=False),
-        sa.Column("base", sa.Text(), nullable=False),
-        sa.Column("domain", sa.Text(), nullable=False),
+        sa.Column("local_part", _text(), nullable=False),
+        sa.Column("base", _text(), nullable=False),
+        sa.Column("domain", _text(), nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_target"),
         sa.ForeignKeyConstraint(["source_id"], ["address.id"], name="fk_target_source_id_address"),
         sa.UniqueConstraint("source_id", "position", name="uq_target_source_id_position"),
@@ -78,9 +82,9 @@ def upgrade() -> None:
         "journal",
         sa.Column("id", _id(), nullable=False),
         sa.Column("made_at", sa.DateTime(), nullable=False),
-        sa.Column("actor", sa.Text(), nullable=False),
-        sa.Column("command", sa.Text(), nullable=False),
-        sa.Column("reason", sa.Text()),
+        sa.Column("actor", _text(), nullable=False),
+        sa.Column("command", _text(), nullable=False),
+        sa.Column("reason", _text()),
         sa.PrimaryKeyConstraint("id", name="pk_journal"),
         sqlite_autoincrement=True,
     )
@@ -88,10 +92,10 @@ def upgrade() -> None:
         "journal_row",
         sa.Column("entry_id", _id(), autoincrement=False, nullable=False),
         sa.Column("position", sa.Integer(), autoincrement=False, nullable=False),
-        sa.Column("table_name", sa.Text(), nullable=False),
+        sa.Column("table_name", _text(), nullable=False),
         sa.Column("row_id", _id(), nullable=False),
-        sa.Column("before", sa.Text()),
-        sa.Column("after", sa.Text()),
+        sa.Column("before", _text()),
+        sa.Column("after", _text()),
         sa.PrimaryKeyConstraint("entry_id", "position", name="pk_journal_row"),
         sa.ForeignKeyConstraint(["entry_id"], ["journal.id"], name="fk_journal_row_entry_id_journal"),
     )

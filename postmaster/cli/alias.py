@@ -10,14 +10,16 @@ from postmaster.address import parse_address, parse_alias_address, parse_domain
 from postmaster.cli.state import (
     DryRun,
     Output,
+    Reason,
     Yes,
     complete,
     confirm,
     print_record,
     print_rows,
-    say,
+    say_undo,
     state_of,
 )
+from postmaster.cli.until import Until, parse_until
 from postmaster.render.output import Column, Format
 
 if TYPE_CHECKING:
@@ -37,8 +39,8 @@ Where = Annotated[
         metavar="ADDRESS", help="The alias, or @domain for a catch-all.", autocompletion=complete("alias")
     ),
 ]
-_COLUMNS = [Column("address", "ALIAS"), Column("targets", "TARGETS")]
-KEYS = ("address", "targets", "catch_all", "created_at")  # of a row
+_COLUMNS = [Column("address", "ALIAS"), Column("targets", "TARGETS"), Column("until", "UNTIL")]
+KEYS = ("address", "targets", "catch_all", "created_at", "until")  # of a row
 
 
 def row(alias: Alias) -> dict[str, Any]:
@@ -47,6 +49,7 @@ def row(alias: Alias) -> dict[str, Any]:
         "targets": [target.unicode for target in alias.targets],
         "catch_all": alias.address.is_catch_all,
         "created_at": alias.created_at,
+        "until": alias.until,
     }
 
 
@@ -62,15 +65,19 @@ def set_(
         list[str],
         typer.Argument(metavar="TARGET…", help="Where its mail goes.", autocompletion=complete("address")),
     ],
+    until: Until = None,
+    reason: Reason = None,
     output: Output = Format.table,
 ) -> None:
     """Give an alias exactly these targets; it is made if missing, and what was there before is shown."""
     from postmaster.directory import aliases
+    from postmaster.directory.addresses import KEEP
 
     where, wanted = parse_alias_address(address), [parse_address(target) for target in targets]
-    command = f"alias set {where} {' '.join(map(str, wanted))}"
-    with state_of(context).directory(command) as directory, directory.change() as change:
-        assigned = aliases.set_targets(change, where, wanted)
+    command = f"alias set {where} {' '.join(map(str, wanted))}" + (f" --until {until}" if until else "")
+    end = KEEP if until is None else parse_until(until)
+    with state_of(context).directory(command, reason=reason) as directory, directory.change() as change:
+        assigned = aliases.set_targets(change, where, wanted, end)
     _print_assigned(output, assigned)
 
 
@@ -85,17 +92,21 @@ def edit(
         typer.Option(metavar="TARGET", help="One more target.", autocompletion=complete("address")),
     ] = None,
     remove: Annotated[list[str] | None, typer.Option(metavar="TARGET", help="No longer a target.")] = None,
+    until: Until = None,
+    reason: Reason = None,
     output: Output = Format.table,
 ) -> None:
     """Add or take out single targets."""
     from postmaster.directory import aliases
+    from postmaster.directory.addresses import KEEP
 
     where = parse_alias_address(address)
     more, less = [parse_address(t) for t in add or ()], [parse_address(t) for t in remove or ()]
     words = [*(f"--add {t}" for t in more), *(f"--remove {t}" for t in less)]
-    command = f"alias edit {where} {' '.join(words)}"
-    with state_of(context).directory(command) as directory, directory.change() as change:
-        assigned = aliases.edit(change, where, more, less)
+    command = f"alias edit {where} {' '.join(words)}" + (f" --until {until}" if until else "")
+    end = KEEP if until is None else parse_until(until)
+    with state_of(context).directory(command, reason=reason) as directory, directory.change() as change:
+        assigned = aliases.edit(change, where, more, less, end)
     _print_assigned(output, assigned)
 
 
@@ -132,13 +143,14 @@ def remove(
     address: Where,
     yes: Yes = False,
     dry_run: DryRun = False,
+    reason: Reason = None,
     output: Output = Format.table,
 ) -> None:
     """Take an alias away. Refused while it is some other alias's last target."""
     from postmaster.directory import aliases
 
     where = parse_alias_address(address)
-    with state_of(context).directory(f"alias remove {where}") as directory:
+    with state_of(context).directory(f"alias remove {where}", reason=reason) as directory:
         with directory.read() as reading:
             alias = aliases.show(reading, where)
         if not dry_run:
@@ -146,7 +158,7 @@ def remove(
         with directory.change(keep=not dry_run) as change:
             gone = aliases.remove(change, where)
     if not dry_run:
-        say(f"undo: postmaster alias set {alias.address} {' '.join(map(str, alias.targets))}")
+        say_undo(change)
     dropped = [one.unicode for one in gone.dropped_from]
     print_record(output, {**row(alias), "removed": not dry_run, "dropped_from": dropped})
 

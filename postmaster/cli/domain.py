@@ -1,4 +1,4 @@
-"""`postmaster domain`: add, list, show, remove."""
+"""`postmaster domain`: add, list, show, rename, remove."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ from postmaster.address import parse_domain
 from postmaster.cli.state import (
     DryRun,
     Output,
+    Reason,
     Yes,
     complete,
     confirm,
     print_record,
     print_rows,
+    progress,
     say,
+    say_undo,
     state_of,
 )
 from postmaster.render.output import Column, Format
@@ -70,6 +73,7 @@ def add(
             metavar="NAME", help="Answer for the addresses of this domain.", autocompletion=complete("domain")
         ),
     ] = None,
+    reason: Reason = None,
     output: Output = Format.table,
 ) -> None:
     """Host a domain. An alias domain answers for the addresses that exist in the one it stands for."""
@@ -77,7 +81,7 @@ def add(
 
     wanted, home = parse_domain(name), parse_domain(alias_of) if alias_of else None
     command = f"domain add {wanted}" + (f" --alias-of {home}" if home else "")
-    with state_of(context).directory(command) as directory, directory.change() as change:
+    with state_of(context).directory(command, reason=reason) as directory, directory.change() as change:
         added = domains.add(change, wanted, home)
     for note in added.notes:
         say(f"note: {note}")
@@ -103,19 +107,73 @@ def show(context: typer.Context, name: Name, output: Output = Format.table) -> N
         print_record(output, row(domains.show(reading, wanted)))
 
 
+@app.command(
+    epilog="Examples: postmaster domain rename example.org example.com; "
+    "postmaster domain rename example.org example.com --no-alias"
+)
+def rename(
+    context: typer.Context,
+    old: Name,
+    new: Annotated[str, typer.Argument(metavar="NEW", help="The name from now on.")],
+    alias: Annotated[bool, typer.Option(help="The old name stays as an alias domain.")] = True,
+    yes: Yes = False,
+    dry_run: DryRun = False,
+    reason: Reason = None,
+    output: Output = Format.table,
+) -> None:
+    """Give a domain another name. Its users log in by the new one from now on; mail and passwords stay."""
+    from postmaster.directory import rename as renaming
+    from postmaster.errors import PartialError
+    from postmaster.lifecycle import rename as life
+
+    was, wanted = parse_domain(old), parse_domain(new)
+    requeued, entry, failed = 0, None, list[str]()
+    with state_of(context).directory(f"domain rename {was} {wanted}", reason=reason) as directory:
+        with directory.change(keep=False) as change:
+            record = renaming.rename_domain(change, was, wanted, keep_alias=alias)
+        if not dry_run:
+            confirm(
+                f"Rename {was} to {wanted}? {record.before.users} users log in by another name then.", yes=yes
+            )
+            done = life.rename_domain(
+                directory, was, wanted, keep_alias=alias, reason=reason, progress=progress()
+            )
+            record, entry, failed = done.record, done.entry, done.failed
+            requeued = len(done.requeued.done) if done.requeued else 0
+    for note in record.notes:
+        say(f"note: {note}")
+    if entry is not None and output is Format.table:
+        say(f"undo: postmaster undo {entry}")
+    print_record(
+        output,
+        {
+            "before": record.before.name.unicode,
+            "domain": record.after.name.unicode,
+            "ascii": record.after.name.ascii,
+            "alias": record.alias.name.unicode if record.alias else None,
+            "followed": [one.unicode for one in record.followed],
+            "requeued": requeued,
+            "renamed": not dry_run,
+        },
+    )
+    if failed:
+        raise PartialError(f"it is renamed, but not everything could be done: {'; '.join(failed)}")
+
+
 @app.command(epilog="Example: postmaster domain remove example.net --yes")
 def remove(
     context: typer.Context,
     name: Name,
     yes: Yes = False,
     dry_run: DryRun = False,
+    reason: Reason = None,
     output: Output = Format.table,
 ) -> None:
     """Host a domain no longer. Refused while it has users, aliases or alias domains."""
     from postmaster.directory import domains
 
     wanted = parse_domain(name)
-    with state_of(context).directory(f"domain remove {wanted}") as directory:
+    with state_of(context).directory(f"domain remove {wanted}", reason=reason) as directory:
         with directory.read() as reading:
             record = domains.show(reading, wanted)
         if not dry_run:
@@ -123,6 +181,5 @@ def remove(
         with directory.change(keep=not dry_run) as change:
             domains.remove(change, wanted)
     if not dry_run:
-        back = f" --alias-of {record.alias_of}" if record.alias_of else ""
-        say(f"undo: postmaster domain add {wanted}{back}")
+        say_undo(change)
     print_record(output, {**row(record), "removed": not dry_run})

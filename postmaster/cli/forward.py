@@ -10,14 +10,16 @@ from postmaster.address import parse_address, parse_domain
 from postmaster.cli.state import (
     DryRun,
     Output,
+    Reason,
     Yes,
     complete,
     confirm,
     print_record,
     print_rows,
-    say,
+    say_undo,
     state_of,
 )
+from postmaster.cli.until import Until, parse_until
 from postmaster.render.output import Column, Format
 
 if TYPE_CHECKING:
@@ -31,8 +33,13 @@ app = typer.Typer(
     epilog="Example: postmaster forward set amy@example.org amy@example.net",
 )
 
-_COLUMNS = [Column("address", "USER"), Column("targets", "TARGETS"), Column("keep_copy", "KEEPS COPY")]
-KEYS = ("address", "targets", "keep_copy")  # of a row
+_COLUMNS = [
+    Column("address", "USER"),
+    Column("targets", "TARGETS"),
+    Column("keep_copy", "KEEPS COPY"),
+    Column("until", "UNTIL"),
+]
+KEYS = ("address", "targets", "keep_copy", "until")  # of a row
 
 
 def row(forward: Forward) -> dict[str, Any]:
@@ -40,6 +47,7 @@ def row(forward: Forward) -> dict[str, Any]:
         "address": forward.address.unicode,
         "targets": [target.unicode for target in forward.targets],
         "keep_copy": forward.keep_copy,
+        "until": forward.until,
     }
 
 
@@ -58,15 +66,20 @@ def set_(
         typer.Argument(metavar="TARGET…", help="Where the mail goes.", autocompletion=complete("address")),
     ],
     keep_copy: Annotated[bool, typer.Option(help="Deliver to the mailbox as well.")] = True,
+    until: Until = None,
+    reason: Reason = None,
     output: Output = Format.table,
 ) -> None:
     """Send a user's mail on to exactly these addresses; what was there before is shown."""
     from postmaster.directory import forwards
+    from postmaster.directory.addresses import KEEP
 
     where, wanted = parse_address(address), [parse_address(target) for target in targets]
     command = f"forward set {where} {' '.join(map(str, wanted))} --{'' if keep_copy else 'no-'}keep-copy"
-    with state_of(context).directory(command) as directory, directory.change() as change:
-        assigned = forwards.set_targets(change, where, wanted, keep_copy)
+    command += f" --until {until}" if until else ""
+    end = KEEP if until is None else parse_until(until)
+    with state_of(context).directory(command, reason=reason) as directory, directory.change() as change:
+        assigned = forwards.set_targets(change, where, wanted, keep_copy, end)
     after, before = row(assigned.after), row(assigned.before) if assigned.before else None
     if output is Format.table:
         print_record(output, {**after, "before": before["targets"] if before else []})
@@ -112,13 +125,14 @@ def remove(
     address: Where,
     yes: Yes = False,
     dry_run: DryRun = False,
+    reason: Reason = None,
     output: Output = Format.table,
 ) -> None:
     """Deliver to the mailbox alone again."""
     from postmaster.directory import forwards
 
     where = parse_address(address)
-    with state_of(context).directory(f"forward remove {where}") as directory:
+    with state_of(context).directory(f"forward remove {where}", reason=reason) as directory:
         with directory.read() as reading:
             forward = forwards.show(reading, where)
         if not dry_run:
@@ -126,6 +140,5 @@ def remove(
         with directory.change(keep=not dry_run) as change:
             forwards.remove(change, where)
     if not dry_run:
-        keep = "" if forward.keep_copy else " --no-keep-copy"
-        say(f"undo: postmaster forward set {forward.address} {' '.join(map(str, forward.targets))}{keep}")
+        say_undo(change)
     print_record(output, {**row(forward), "removed": not dry_run})

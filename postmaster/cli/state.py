@@ -10,17 +10,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from postmaster.errors import ConfirmationError
+from postmaster.errors import ConfirmationError, UsageError
 from postmaster.render.output import Column, Format, Row, write_record, write_rows
 from postmaster.settings import Settings, load_settings
 
 if TYPE_CHECKING:
-    from postmaster.directory.database import Directory
+    from postmaster.directory.database import Change, Directory
 
 Output = Annotated[
     Format, typer.Option("-o", "--output", help="How to print: table for people, the others for programs.")
 ]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do it without asking.")]
+Reason = Annotated[str | None, typer.Option("--reason", metavar="TEXT", help="Why; kept in the history.")]
+REASON_CHARACTERS = 1000
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done and do nothing.")]
 
 
@@ -39,11 +41,15 @@ class State:
         return self._settings
 
     @contextmanager
-    def directory(self, command: str, *, publish: bool = True) -> Iterator[Directory]:
-        """The open directory; `command` is what the journal will say."""
+    def directory(
+        self, command: str, *, reason: str | None = None, publish: bool = True
+    ) -> Iterator[Directory]:
+        """The open directory; `command` and `reason` are what the journal will say. Raises UsageError."""
         from postmaster.directory.database import open_directory
 
-        with open_directory(self.settings, command=command, publish=publish) as opened:
+        if reason is not None and len(reason) > REASON_CHARACTERS:
+            raise UsageError(f"the reason is longer than {REASON_CHARACTERS} characters")
+        with open_directory(self.settings, command=command, reason=reason, publish=publish) as opened:
             yield opened
 
 
@@ -68,6 +74,12 @@ def say(text: str) -> None:
     from postmaster.render.escape import printable
 
     print(printable(text), file=sys.stderr)
+
+
+def say_undo(change: Change) -> None:
+    """How to take back what was done."""
+    if change.number is not None:
+        say(f"undo: postmaster undo {change.number}")
 
 
 def confirm(question: str, *, yes: bool) -> None:

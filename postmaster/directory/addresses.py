@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
+from enum import Enum
+from typing import Final
 
 from sqlalchemy import Connection, select
 
@@ -12,6 +15,13 @@ from postmaster.directory.database import Change
 from postmaster.directory.domains import named, require_home
 from postmaster.directory.schema import address, domain, target
 from postmaster.errors import ExistsError, InUseError, NotFoundError
+
+
+class Keep(Enum):
+    KEEP = 0
+
+
+KEEP: Final = Keep.KEEP  # leave a value as it is; None would take it away
 
 #: How each kind is called in a refusal.
 _KINDS = {"user": "a user", "alias": "an alias"}
@@ -31,8 +41,25 @@ def claim(change: Change, where: Address, kind: str) -> int:
         )
     return change.insert(
         address,
-        {"domain_id": home_id, "local_part": where.local.text, "kind": kind, "created_at": change.now},
+        {
+            "domain_id": home_id,
+            "local_part": where.local.text,
+            "kind": kind,
+            "created_at": change.now,
+            "until": None,
+        },
     )
+
+
+def set_until(change: Change, address_id: int, until: datetime | Keep | None) -> None:
+    """Let an address end at a moment, or with None never."""
+    if until is not KEEP:
+        change.update(address, address_id, {"until": plain(until)})
+
+
+def plain(moment: datetime | None) -> datetime | None:
+    """A time as the truth has it: UTC, without its zone."""
+    return None if moment is None else moment.astimezone(UTC).replace(tzinfo=None)
 
 
 def some(reading: Connection, kind: str, size: int, turn: int) -> list[Address]:

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import UTC
+from dataclasses import replace
+from datetime import UTC, datetime
 
 from sqlalchemy import Connection, select
 
 from postmaster.address import Address, Domain, LocalPart
 from postmaster.directory import addresses, graph
-from postmaster.directory.database import Change
+from postmaster.directory.addresses import KEEP, Keep
+from postmaster.directory.database import Change, zoned
 from postmaster.directory.domains import require
 from postmaster.directory.records import Alias, Assigned, Removed
 from postmaster.directory.schema import address, domain, target
 from postmaster.errors import ExistsError, NotFoundError, RuleError, UsageError
 
 
-def set_targets(change: Change, where: Address, targets: Sequence[Address]) -> Assigned[Alias]:
-    """Give an alias exactly these targets; it is made if missing.
+def set_targets(
+    change: Change,
+    where: Address,
+    targets: Sequence[Address],
+    until: datetime | Keep | None = KEEP,
+) -> Assigned[Alias]:
+    """Give an alias exactly these targets; it is made if missing, and ends when told so.
 
     Raises UsageError without targets, ExistsError when a user has the address, RuleError for a
     loop or a target that does not exist, NotFoundError for a domain that is not here.
@@ -29,19 +36,24 @@ def set_targets(change: Change, where: Address, targets: Sequence[Address]) -> A
     alias_id = addresses.claim(change, where, "alias") if before is None else before.id
     source = where if before is None else before.address
     addresses.assign_targets(change, graph.Node(alias_id, "alias", source), targets)
+    addresses.set_until(change, alias_id, until)
     return Assigned(before, show(connection, source))
 
 
 def edit(
-    change: Change, where: Address, add: Sequence[Address] = (), remove: Sequence[Address] = ()
+    change: Change,
+    where: Address,
+    add: Sequence[Address] = (),
+    remove: Sequence[Address] = (),
+    until: datetime | Keep | None = KEEP,
 ) -> Assigned[Alias]:
-    """Add and drop single targets. Adding one that is there changes nothing.
+    """Add and drop single targets, or let the alias end. Adding one that is there changes nothing.
 
     Raises NotFoundError for an alias or a dropped target that is not there, RuleError as
     `set_targets`, and when no target would be left.
     """
-    if not add and not remove:
-        raise UsageError("nothing to change", hint="name targets with --add and --remove")
+    if not add and not remove and until is KEEP:
+        raise UsageError("nothing to change", hint="name targets with --add and --remove, or an end")
     before = show(change.connection, where)
     missing = [one for one in remove if one not in before.targets]
     if missing:
@@ -52,7 +64,7 @@ def edit(
     wanted += [one for one in add if one not in wanted]
     if not wanted:
         raise RuleError(f"alias {where} would have no target left", hint=f"postmaster alias remove {where}")
-    return set_targets(change, before.address, wanted)
+    return set_targets(change, before.address, wanted, until)
 
 
 def list_all(connection: Connection, only: Domain | None = None) -> Iterator[Alias]:
@@ -62,6 +74,7 @@ def list_all(connection: Connection, only: Domain | None = None) -> Iterator[Ali
             address.c.id,
             address.c.local_part,
             address.c.created_at,
+            address.c.until,
             domain.c.name,
             target.c.local_part.label("to_local"),
             target.c.domain.label("to_domain"),
@@ -77,12 +90,12 @@ def list_all(connection: Connection, only: Domain | None = None) -> Iterator[Ali
     for row in connection.execute(query):
         to = Address(Domain(row.to_domain), LocalPart(row.to_local))
         if current is not None and current.id == row.id:
-            current = Alias(current.id, current.address, (*current.targets, to), current.created_at)
+            current = replace(current, targets=(*current.targets, to))
             continue
         if current is not None:
             yield current
         where = Address(Domain(row.name), LocalPart(row.local_part))
-        current = Alias(row.id, where, (to,), row.created_at.replace(tzinfo=UTC))
+        current = Alias(row.id, where, (to,), row.created_at.replace(tzinfo=UTC), zoned(row.until))
     if current is not None:
         yield current
 
@@ -93,8 +106,10 @@ def show(connection: Connection, where: Address) -> Alias:
     node = graph.find(connection, here.home_id, here.home, where.local.text)
     if node is None or node.kind != "alias":
         raise addresses.not_found(node, where, "alias")
-    created_at = connection.execute(select(address.c.created_at).where(address.c.id == node.id)).scalar_one()
-    return Alias(node.id, node.address, graph.targets_of(connection, node.id), created_at.replace(tzinfo=UTC))
+    times = select(address.c.created_at, address.c.until).where(address.c.id == node.id)
+    created_at, until = connection.execute(times).one()
+    targets = graph.targets_of(connection, node.id)
+    return Alias(node.id, node.address, targets, created_at.replace(tzinfo=UTC), zoned(until))
 
 
 def remove(change: Change, where: Address) -> Removed[Alias]:

@@ -5,32 +5,27 @@ run; it first publishes what an interrupted command left. `Directory.change` beg
 lock, records every row before and after in the journal, commits, and publishes. What is committed
 and not yet published is never lost: the next command publishes it.
 
-Only `postmaster` opens the truth. It is in SQLite's rollback-journal mode: one file is the backup.
+Only `postmaster` opens the truth. Which database holds it only `engines.py` knows.
 """
 
 from __future__ import annotations
 
-import os
-import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
-from pathlib import Path
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Table, bindparam, create_engine, event, insert, select
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
+from sqlalchemy import Connection, Engine, Table, bindparam, func, insert, select, update
 
 from postmaster.directory import publish as publishing
-from postmaster.directory.schema import JOURNALLED, REVISION, journal, journal_row
+from postmaster.directory.engines import CHANNEL, INIT_HINT, for_writing, make_engine, plain_errors
+from postmaster.directory.schema import HASHES, JOURNALLED, REVISION, journal, journal_row
 from postmaster.errors import DirectoryError, PartialError, PostmasterError
 from postmaster.process import current_actor
 from postmaster.settings import Settings
 
-LOCK_TIMEOUT = 30.0  # seconds that a command waits for another one's transaction
 JOURNAL_BATCH = 1000  # rows held in memory
-INIT_HINT = "run: postmaster init"
+FORGOTTEN_ROWS = 5000  # of the journal that lose their hashes with one change
 
 
 #: Table -> its row with an id.
@@ -39,18 +34,21 @@ _INSERT = {name: insert(table) for name, table in JOURNALLED.items()}
 
 
 class Directory:
-    """An open truth. `command` and `actor` go into the journal entry of each change."""
+    """An open truth. `command`, `actor` and `reason` go into the journal entry of each change."""
 
-    def __init__(self, settings: Settings, engine: Engine, *, command: str, actor: str) -> None:
+    def __init__(
+        self, settings: Settings, engine: Engine, *, command: str, actor: str, reason: str | None = None
+    ) -> None:
         self.settings = settings
         self.engine = engine
         self._command = command
         self._actor = actor
+        self._reason = reason
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A read transaction: everything read in it is of one moment. Raises DirectoryError."""
-        with _plain_errors(self.settings), self.engine.connect() as connection, connection.begin():
+        with plain_errors(self.settings), self.engine.connect() as connection, connection.begin():
             yield connection
 
     @contextmanager
@@ -61,11 +59,18 @@ class Directory:
         meets every rule on the way. Raises DirectoryError when the truth stays
         locked, PartialError when the change was kept and publishing it failed.
         """
-        writing = self.engine.execution_options(postmaster_begin="BEGIN IMMEDIATE")
-        with _plain_errors(self.settings), writing.connect() as connection, connection.begin() as going:
-            change = Change(connection, actor=self._actor, command=self._command, reason=reason)
+        with (
+            plain_errors(self.settings),
+            for_writing(self.engine).connect() as connection,
+            connection.begin() as going,
+        ):
+            change = Change(
+                connection, actor=self._actor, command=self._command, reason=reason or self._reason
+            )
             yield change
-            change.write_journal()
+            change.close()
+            if not change.is_empty:
+                forget_hashes(connection, change.now - timedelta(days=self.settings.directory.hash_days))
             if not keep:
                 going.rollback()
         if keep and not change.is_empty:
@@ -73,8 +78,8 @@ class Directory:
 
     def publish(self, *, rebuild: bool = False) -> publishing.Published:
         """Bring the look-ups up to date, or write them anew. Raises DirectoryError."""
-        with _plain_errors(self.settings):
-            return publishing.publish(self.settings.lookups, self.read, rebuild=rebuild)
+        with plain_errors(self.settings):
+            return publishing.publish(self.settings.lookups, self.read, rebuild=rebuild, engine=self.engine)
 
     def _publish_after_commit(self) -> None:
         try:
@@ -92,6 +97,8 @@ class Change:
     def __init__(self, connection: Connection, *, actor: str, command: str, reason: str | None) -> None:
         self.connection = connection
         self.now = datetime.now(UTC).replace(tzinfo=None)
+        #: Entries that this change undoes, as JSON; to be set before the first row is written.
+        self.undoes: str | None = None
         self._entry = {"made_at": self.now, "actor": actor, "command": command, "reason": reason}
         self._entry_id: int | None = None
         self._position = 0
@@ -101,6 +108,11 @@ class Change:
     def is_empty(self) -> bool:
         return self._entry_id is None
 
+    @property
+    def number(self) -> int | None:
+        """The journal entry's, None while nothing is written."""
+        return self._entry_id
+
     def insert(self, table: Table, values: Mapping[str, Any]) -> int:
         """Add a row, every column but the id given, and give back its id."""
         assert values.keys() | {"id"} == set(table.c.keys())
@@ -109,9 +121,15 @@ class Change:
         self._record(table, int(key[0]), None, {**values, "id": int(key[0])})
         return int(key[0])
 
+    def restore(self, table: Table, row: Mapping[str, Any]) -> None:
+        """Put a row back that was there before, with the id it had."""
+        assert set(row) == set(table.c.keys())
+        self.connection.execute(_INSERT[table.name], dict(row))
+        self._record(table, row["id"], None, dict(row))
+
     def update(self, table: Table, row_id: int, values: Mapping[str, Any]) -> None:
         """Give columns of a row new values; nothing is journalled where nothing differs."""
-        before = self._row(table, row_id)
+        before = self.row(table, row_id)
         assert before is not None
         if all(before[name] == value for name, value in values.items()):
             return
@@ -119,12 +137,13 @@ class Change:
         self._record(table, row_id, before, {**before, **values})
 
     def delete(self, table: Table, row_id: int) -> None:
-        before = self._row(table, row_id)
+        before = self.row(table, row_id)
         assert before is not None
         self.connection.execute(table.delete().where(table.c.id == row_id))
         self._record(table, row_id, before, None)
 
-    def _row(self, table: Table, row_id: int) -> dict[str, Any] | None:
+    def row(self, table: Table, row_id: int) -> dict[str, Any] | None:
+        """A row as it is now; None where there is none."""
         row = self.connection.execute(_BY_ID[table.name], {"row_id": row_id}).mappings().one_or_none()
         return None if row is None else dict(row)
 
@@ -133,7 +152,8 @@ class Change:
     ) -> None:
         assert table.name in JOURNALLED
         if self._entry_id is None:
-            key = self.connection.execute(insert(journal).values(self._entry)).inserted_primary_key
+            values = {**self._entry, "undoes": self.undoes}
+            key = self.connection.execute(insert(journal).values(values)).inserted_primary_key
             assert key is not None
             self._entry_id = int(key[0])
         self._rows.append(
@@ -142,8 +162,9 @@ class Change:
                 "position": self._position,
                 "table_name": table.name,
                 "row_id": row_id,
-                "before": _as_json(before),
-                "after": _as_json(after),
+                "before": as_json(before),
+                "after": as_json(after),
+                "has_hash": table.name in HASHES,
             }
         )
         self._position += 1
@@ -156,10 +177,21 @@ class Change:
             self.connection.execute(insert(journal_row), self._rows)
             self._rows = []
 
+    def close(self) -> None:
+        """What comes last in a change that is kept: all of the journal, and word to who follows it."""
+        self.write_journal()
+        if not self.is_empty and self.connection.dialect.name == "postgresql":
+            self.connection.exec_driver_sql(f"NOTIFY {CHANNEL}")
+
 
 @contextmanager
 def open_directory(
-    settings: Settings, *, command: str = "", actor: str | None = None, publish: bool = True
+    settings: Settings,
+    *,
+    command: str = "",
+    actor: str | None = None,
+    reason: str | None = None,
+    publish: bool = True,
 ) -> Iterator[Directory]:
     """Open the truth for one command. Raises DirectoryError with the command that mends it.
 
@@ -167,46 +199,58 @@ def open_directory(
     """
     engine = make_engine(settings)
     try:
-        with _plain_errors(settings), engine.connect() as connection, connection.begin():
+        with plain_errors(settings), engine.connect() as connection, connection.begin():
             check_revision(current_revision(connection))
-        directory = Directory(settings, engine, command=command, actor=actor or current_actor())
-        if publish and publishing.is_behind(settings.lookups, directory.read):
+        directory = Directory(
+            settings, engine, command=command, actor=actor or current_actor(), reason=reason
+        )
+        if publish and publishing.is_behind(settings.lookups, directory.read, engine):
             directory.publish()
         yield directory
     finally:
         engine.dispose()
 
 
-def make_engine(settings: Settings, *, create: bool = False) -> Engine:
-    """An engine for the truth; with `create`, a missing SQLite file is made, readable to its owner alone."""
-    try:
-        url = make_url(settings.directory.url)
-    except ArgumentError:
-        raise DirectoryError(
-            "directory.url is not a database URL",
-            hint="for example sqlite:////var/lib/postmaster/directory.db",
-        ) from None
-    if url.get_backend_name() != "sqlite":
-        raise DirectoryError(
-            f"directory.url names {url.get_backend_name()}, which is not supported yet",
-            hint="use sqlite:////var/lib/postmaster/directory.db",
+def forget_hashes(connection: Connection, before: datetime) -> int:
+    """Take the hashes out of the journal's entries made before a moment, at most FORGOTTEN_ROWS at a time.
+
+    What is not replaced is in its own table still. Gives back how many rows were changed.
+    """
+    import json
+
+    newest = select(func.max(journal.c.id)).where(journal.c.made_at < before).scalar_subquery()
+    rows = connection.execute(
+        select(journal_row)
+        .where(journal_row.c.has_hash, journal_row.c.entry_id <= newest)
+        .order_by(journal_row.c.entry_id)
+        .limit(FORGOTTEN_ROWS)
+    ).all()
+
+    def without(row: Any) -> dict[str, Any]:
+        column = HASHES[row.table_name]
+        before, after = (json.loads(state) if state else None for state in (row.before, row.after))
+        # That it was another one stays to be seen.
+        other = before is not None and after is not None and before[column] != after[column]
+        return {
+            "entry": row.entry_id,
+            "place": row.position,
+            "old": as_json(before and {**before, column: None}),
+            "new": as_json(after and {**after, column: False if other else None}),
+        }
+
+    if rows:
+        connection.execute(
+            update(journal_row)
+            .where(journal_row.c.entry_id == bindparam("entry"), journal_row.c.position == bindparam("place"))
+            .values(before=bindparam("old"), after=bindparam("new"), has_hash=False),
+            [without(row) for row in rows],
         )
-    if not url.database or url.database == ":memory:":
-        raise DirectoryError("directory.url names no file", hint="use sqlite:////absolute/path/directory.db")
-    _check_file(Path(url.database), create)
-    engine = create_engine(url, connect_args={"isolation_level": None, "timeout": LOCK_TIMEOUT})
+    return len(rows)
 
-    @event.listens_for(engine, "connect")
-    def prepare(dbapi: Any, _record: Any) -> None:
-        dbapi.execute("PRAGMA foreign_keys=ON")
-        dbapi.execute("PRAGMA trusted_schema=OFF")
 
-    @event.listens_for(engine, "begin")
-    def begin(connection: Connection) -> None:
-        # The driver is in autocommit, so that a transaction begins where we say and with the lock we say.
-        connection.exec_driver_sql(connection.get_execution_options().get("postmaster_begin", "BEGIN"))
-
-    return engine
+def zoned(moment: datetime | None) -> datetime | None:
+    """A time of the truth, which is UTC, with its zone."""
+    return None if moment is None else moment.replace(tzinfo=UTC)
 
 
 def current_revision(connection: Connection) -> str | None:
@@ -227,51 +271,8 @@ def check_revision(revision: str | None) -> None:
         )
 
 
-def _check_file(file: Path, create: bool) -> None:
-    try:
-        mode = file.stat().st_mode
-    except FileNotFoundError:
-        if not create:
-            raise DirectoryError(f"there is no directory at {file}", hint=INIT_HINT) from None
-        try:
-            os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-        except FileExistsError:
-            pass  # another init was quicker
-        except OSError as error:
-            raise DirectoryError(f"{file} cannot be made: {error.strerror}") from None
-        return
-    except OSError as error:
-        raise DirectoryError(
-            f"the directory {file} cannot be opened: {error.strerror}", hint="run it as root"
-        ) from None
-    if not stat.S_ISREG(mode):
-        raise DirectoryError(f"the directory {file} is not a regular file")
-    if not os.access(file, os.R_OK | os.W_OK):
-        raise DirectoryError(
-            f"the directory {file} cannot be opened: Permission denied", hint="run it as root"
-        )
-
-
-@contextmanager
-def _plain_errors(settings: Settings) -> Iterator[None]:
-    """Turn the database's complaints into one clear line."""
-    try:
-        yield
-    except OperationalError as error:
-        text = str(error.orig)
-        if "locked" in text:
-            raise DirectoryError(
-                f"another command kept the directory locked for {LOCK_TIMEOUT:g} s",
-                hint="try again; see who holds it with: fuser " + str(settings.directory.file),
-            ) from error
-        raise DirectoryError(f"the directory cannot be used: {text}") from error
-    except DatabaseError as error:
-        raise DirectoryError(
-            f"the directory is damaged or not ours: {error.orig}", hint="restore it from a backup"
-        ) from error
-
-
-def _as_json(row: dict[str, Any] | None) -> str | None:
+def as_json(row: dict[str, Any] | None) -> str | None:
+    """A row as the journal has it."""
     if row is None:
         return None
     import json

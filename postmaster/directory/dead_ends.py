@@ -1,33 +1,78 @@
-"""Which addresses lead nowhere: mail for them is refused, and never handed to the catch-all.
+"""Which addresses lead nowhere, and when: mail for them is refused, and never handed to the catch-all.
 
 Mail for an address ends somewhere when it can reach a mailbox that takes it, or leaves the house. A user
-who does not receive takes nothing and passes nothing on. Whether an address leads somewhere can change
-with any address that it leads to, over any number of hops; so publishing works it out, and asks here
-whose answer a change may have changed.
+who does not receive takes nothing and passes nothing on; nothing passes an address that has ended; a user
+whose forward has ended takes the mail; what a locked user forwards does not leave the house. Whether an
+address leads somewhere can change with any address that it leads to, over any number of hops; so publishing
+works it out for all time to come, and asks here whose answer a change may have changed.
+
+A span is the time from the first moment to the last at which mail gets through; what may be closed between
+the two, where several ways end and begin at dates, is not told.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from time import time
 
 from sqlalchemy import Connection, bindparam, or_, select
 
 from postmaster.address import Address
 from postmaster.directory import graph
 from postmaster.directory.batches import batches
+from postmaster.directory.lookups import EVER
 from postmaster.directory.schema import account, address, domain, target
 
 
 @dataclass(frozen=True, slots=True)
+class Span:
+    """From a moment on and before another, in seconds since the epoch; empty where they are turned around."""
+
+    start: int
+    end: int
+
+    @property
+    def is_empty(self) -> bool:
+        return self.start >= self.end
+
+    def within(self, other: Span) -> Span:
+        """What both have."""
+        return Span(max(self.start, other.start), min(self.end, other.end))
+
+    def joined(self, other: Span) -> Span:
+        """What either has, and what is between."""
+        if self.is_empty or other.is_empty:
+            return other if self.is_empty else self
+        return Span(min(self.start, other.start), max(self.end, other.end))
+
+    def has(self, moment: float) -> bool:
+        return self.start <= moment < self.end
+
+
+ALWAYS = Span(0, EVER)
+NEVER = Span(EVER, 0)
+
+
+def seconds(until: datetime | None) -> int:
+    """A date of the truth as the look-ups have it."""
+    return EVER if until is None else int(until.replace(tzinfo=UTC).timestamp())
+
+
+@dataclass(frozen=True, slots=True)
 class _State:
-    passes: bool  # mail gets in at all
-    keeps: bool  # and stays
+    passes: Span  # mail gets in at all
+    keeps: Span  # and stays
+    leads: Span  # and goes on to the targets
     targets: tuple[Address, ...]
 
 
 _STATE = (
-    select(address.c.kind, account.c.receive, account.c.keep_copy)
+    select(
+        *(address.c.kind, address.c.until),
+        *(account.c.receive, account.c.keep_copy, account.c.forward_until, account.c.locked_at),
+    )
     .join_from(address, account, account.c.id == address.c.id, isouter=True)
     .where(address.c.id == bindparam("address_id"))
 )
@@ -65,36 +110,59 @@ class DeadEnds:
         self._states: dict[int, _State] = {}
 
     def is_open(self, address_id: int) -> bool:
-        """Whether mail for an address of ours ends somewhere."""
-        waiting, seen = [address_id], {address_id}
-        while waiting:
-            state = self._state(waiting.pop())
-            if state.passes and state.keeps:
-                return True
-            for one in state.targets if state.passes else ():
+        """Whether mail for an address of ours ends somewhere now."""
+        return self.open(address_id).has(time())
+
+    def open(self, address_id: int) -> Span:
+        """When mail for an address of ours ends somewhere."""
+        found = NEVER
+        waiting, seen = [(address_id, ALWAYS)], dict[int, Span]()
+        while waiting and found != ALWAYS:
+            node_id, span = waiting.pop()
+            state = self._state(node_id)
+            span = span.within(state.passes)
+            known = seen.get(node_id, NEVER)
+            if span.is_empty or known.joined(span) == known:
+                continue
+            seen[node_id] = known.joined(span)
+            found = found.joined(span.within(state.keeps))
+            span = span.within(state.leads)
+            for one in () if span.is_empty else state.targets:
                 here, node = graph.lead(self._reading, one)
                 if not here:
-                    return True
-                if node is not None and node.id not in seen:
-                    seen.add(node.id)
-                    waiting.append(node.id)
-        return False
+                    found = found.joined(span)
+                elif node is not None:
+                    waiting.append((node.id, span))
+        return found
 
-    def is_open_target(self, where: Address) -> bool:
-        """Whether mail sent on to an address ends somewhere."""
+    def keeps(self, address_id: int) -> Span:
+        """When a user's mailbox gets the mail, whether it takes it or not."""
+        return self._state(address_id).keeps
+
+    def open_target(self, source_id: int, where: Address) -> Span:
+        """When mail that an address sends on to a target ends somewhere."""
+        state = self._state(source_id)
+        span = state.passes.within(state.leads)
+        if where not in state.targets:
+            return NEVER
         here, node = graph.lead(self._reading, where)
-        return not here or (node is not None and self.is_open(node.id))
+        if here:
+            span = NEVER if node is None else span.within(self.open(node.id))
+        return span
 
     def _state(self, address_id: int) -> _State:
         if address_id not in self._states:
             row = self._reading.execute(_STATE, {"address_id": address_id}).one()
             targets = graph.targets_of(self._reading, address_id)
-            is_user = row.kind == "user"
-            self._states[address_id] = _State(
-                passes=bool(row.receive) if is_user else True,
-                keeps=is_user and (row.keep_copy or not targets),
-                targets=targets,
-            )
+            passes, keeps, leads = Span(0, seconds(row.until)), NEVER, ALWAYS
+            if row.kind == "user":
+                if row.locked_at is not None:
+                    targets = tuple(one for one in targets if graph.hosted(self._reading, one.domain))
+                if not row.receive:
+                    passes = NEVER
+                leads = Span(0, seconds(row.forward_until))
+                keeps = ALWAYS if row.keep_copy or not targets else Span(leads.end, EVER)
+            self._states[address_id] = _State(passes, keeps, leads, targets)
         return self._states[address_id]
 
 

@@ -12,7 +12,7 @@ from postmaster.address import Domain
 from postmaster.directory import graph
 from postmaster.directory.database import Change
 from postmaster.directory.records import Added, DomainRecord
-from postmaster.directory.schema import address, domain, target
+from postmaster.directory.schema import address, domain, sender_grant, target
 from postmaster.errors import ExistsError, InUseError, NotFoundError, RuleError
 
 NAMED_OBSTACLES = 5  # how many obstacles an error names before it counts the rest
@@ -36,7 +36,7 @@ def add(change: Change, name: Domain, alias_of: Domain | None = None) -> Added[D
             )
         home_id = home.id
     change.insert(domain, {"name": name.ascii, "alias_of_id": home_id, "created_at": change.now})
-    return Added(show(connection, name), _dead_targets(connection, name, home_id))
+    return Added(show(connection, name), dead_targets(connection, name, home_id))
 
 
 def list_all(connection: Connection) -> Iterator[DomainRecord]:
@@ -97,6 +97,9 @@ def remove(change: Change, name: Domain) -> DomainRecord:
                 + named([f"{row.local_part}@{Domain(row.name)}" for row in through]),
                 hint=f"point them at {record.alias_of} first",
             )
+    granted = connection.execute(select(sender_grant.c.id).where(sender_grant.c.domain_id == record.id))
+    for row_id in granted.scalars().all():
+        change.delete(sender_grant, row_id)
     change.delete(domain, record.id)
     return record
 
@@ -163,8 +166,8 @@ def _record(row: Row[Any]) -> DomainRecord:
     )
 
 
-def _dead_targets(connection: Connection, name: Domain, home_id: int | None) -> tuple[str, ...]:
-    """Targets that went elsewhere until now and lead nowhere from now on."""
+def dead_targets(connection: Connection, name: Domain, home_id: int | None) -> tuple[str, ...]:
+    """A line for each: targets that went elsewhere until now and lead nowhere from now on."""
     exists = (
         select(address.c.id)
         .where(address.c.domain_id == (home_id or -1), address.c.local_part == target.c.base)

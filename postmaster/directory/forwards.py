@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 
 from sqlalchemy import Connection, select
 
 from postmaster.address import Address, Domain
 from postmaster.directory import addresses, graph, users
-from postmaster.directory.database import Change
+from postmaster.directory.addresses import KEEP, Keep
+from postmaster.directory.database import Change, zoned
 from postmaster.directory.records import Assigned, Forward
 from postmaster.directory.schema import account, target
 from postmaster.errors import NotFoundError, UsageError
 
 
 def set_targets(
-    change: Change, where: Address, targets: Sequence[Address], keep_copy: bool
+    change: Change,
+    where: Address,
+    targets: Sequence[Address],
+    keep_copy: bool,
+    until: datetime | Keep | None = KEEP,
 ) -> Assigned[Forward]:
-    """Send a user's mail on to exactly these targets.
+    """Send a user's mail on to exactly these targets, until a moment if told so.
 
     Raises UsageError without targets, NotFoundError when there is no such user, RuleError for a
     loop or a target that does not exist.
@@ -29,6 +35,8 @@ def set_targets(
     before = _find(connection, user.id, user.address)
     addresses.assign_targets(change, graph.Node(user.id, "user", user.address), targets)
     change.update(account, user.id, {"keep_copy": keep_copy})
+    if until is not KEEP:
+        change.update(account, user.id, {"forward_until": addresses.plain(until)})
     after = _find(connection, user.id, user.address)
     assert after is not None
     return Assigned(before, after)
@@ -65,7 +73,7 @@ def remove(change: Change, where: Address) -> Forward:
     rows = change.connection.execute(select(target.c.id).where(target.c.source_id == forward.id))
     for row_id in rows.scalars().all():
         change.delete(target, row_id)
-    change.update(account, forward.id, {"keep_copy": True})
+    change.update(account, forward.id, {"keep_copy": True, "forward_until": None})
     return forward
 
 
@@ -73,5 +81,6 @@ def _find(connection: Connection, user_id: int, where: Address) -> Forward | Non
     targets = graph.targets_of(connection, user_id)
     if not targets:
         return None
-    keep = connection.execute(select(account.c.keep_copy).where(account.c.id == user_id)).scalar_one()
-    return Forward(user_id, where, targets, keep)
+    query = select(account.c.keep_copy, account.c.forward_until).where(account.c.id == user_id)
+    keep_copy, until = connection.execute(query).one()
+    return Forward(user_id, where, targets, keep_copy, zoned(until))

@@ -21,11 +21,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
-import secrets
-import shutil
 import sqlite3
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -34,15 +30,16 @@ from urllib.parse import quote
 
 from postmaster.errors import DirectoryError
 from postmaster.files import make_folder
-from postmaster.settings import LookupsSettings, Settings
+from postmaster.settings import LookupsSettings
 
 #: Changes with the tables or views below; a file of another version is made anew in place.
-VERSION = 2
+VERSION = 3
 LOCK_TIMEOUT = 30.0  # seconds
 FILE_MODE = 0o640
 FOLDER_MODE = 0o711  # servers pass through; they need not list
-_match_mail_id = re.compile(r"probe-[0-9a-f]{16}").fullmatch
-PROBE_LIFETIME = 600.0  # seconds after which a probe that was left behind is taken away
+
+#: What stands for no end: the first second past what a date can say.
+EVER = 253402300800
 
 _PUBLISHED = """
 CREATE TABLE published (
@@ -55,13 +52,20 @@ CREATE TABLE domain (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, alias_of
 CREATE INDEX ix_domain_alias ON domain (alias_of_id);
 CREATE TABLE address (
     id INTEGER PRIMARY KEY, domain_id INTEGER NOT NULL, local_part TEXT NOT NULL, kind TEXT NOT NULL,
-    keeps INTEGER NOT NULL, is_open INTEGER NOT NULL, sends INTEGER NOT NULL, login TEXT,
+    keeps_from INTEGER NOT NULL, open_from INTEGER NOT NULL, open_until INTEGER NOT NULL,
+    sends_until INTEGER NOT NULL, login TEXT,
     UNIQUE (domain_id, local_part));
 CREATE UNIQUE INDEX ix_address_login ON address (login) WHERE login IS NOT NULL;
 CREATE TABLE target (
     id INTEGER PRIMARY KEY, source_id INTEGER NOT NULL, position INTEGER NOT NULL,
-    local_part TEXT NOT NULL, domain TEXT NOT NULL, is_open INTEGER NOT NULL);
+    local_part TEXT NOT NULL, domain TEXT NOT NULL,
+    open_from INTEGER NOT NULL, open_until INTEGER NOT NULL);
 CREATE INDEX ix_target_source ON target (source_id, position);
+CREATE TABLE sender_grant (
+    id INTEGER PRIMARY KEY, account_id INTEGER NOT NULL, domain_id INTEGER NOT NULL,
+    local_part TEXT NOT NULL);
+CREATE INDEX ix_sender_grant_account ON sender_grant (account_id);
+CREATE INDEX ix_sender_grant_domain ON sender_grant (domain_id, local_part);
 
 -- An address by each name it answers to: its own, and one in every alias domain.
 CREATE VIEW answer AS
@@ -71,7 +75,9 @@ CREATE VIEW answer AS
     SELECT a.id, a.local_part, d.name FROM domain d JOIN address a ON a.domain_id = d.alias_of_id
     WHERE a.local_part <> '';
 -- Targets that mail can go on to: it ends in a mailbox that takes it, or leaves the house (`dead_ends.py`).
-CREATE VIEW open_target AS SELECT source_id, local_part, domain FROM target WHERE is_open = 1;
+CREATE VIEW open_target AS
+    SELECT source_id, local_part, domain FROM target
+    WHERE open_from <= unixepoch() AND unixepoch() < open_until;
 
 CREATE VIEW virtual_mailbox_domain AS SELECT name AS domain FROM domain WHERE alias_of_id IS NULL;
 CREATE VIEW virtual_alias_domain AS SELECT name AS domain FROM domain WHERE alias_of_id IS NOT NULL;
@@ -81,12 +87,12 @@ CREATE VIEW virtual_mailbox AS
 CREATE VIEW virtual_alias AS
     SELECT a.local_part, d.name AS domain,
            t.local_part AS target_local, t.domain AS target_domain,
-           EXISTS (SELECT 1 FROM domain l WHERE l.name = t.domain) AS is_local
+           CASE WHEN EXISTS (SELECT 1 FROM domain l WHERE l.name = t.domain) THEN 1 ELSE 0 END AS is_local
     FROM domain d JOIN address a ON a.domain_id = d.id JOIN open_target t ON t.source_id = a.id
     WHERE a.local_part <> ''
     UNION ALL
     SELECT a.local_part, d.name, a.local_part, d.name, 1
-    FROM domain d JOIN address a ON a.domain_id = d.id WHERE a.keeps = 1
+    FROM domain d JOIN address a ON a.domain_id = d.id WHERE a.keeps_from <= unixepoch()
     UNION ALL
     SELECT a.local_part, d.name, a.local_part, h.name, 1
     FROM domain d JOIN domain h ON h.id = d.alias_of_id JOIN address a ON a.domain_id = h.id
@@ -97,28 +103,56 @@ CREATE VIEW catch_all AS
     JOIN open_target t ON t.source_id = a.id;
 CREATE VIEW recipient_access AS
     SELECT n.local_part, n.domain, '550 5.2.1 Mailbox disabled, not accepting messages' AS action
-    FROM answer n JOIN address a ON a.id = n.id WHERE a.is_open = 0;
+    FROM answer n JOIN address a ON a.id = n.id
+    WHERE unixepoch() < a.open_from OR a.open_until <= unixepoch();
+-- A grant of a whole domain has an empty local part. Grants hold in alias domains as addresses do.
 CREATE VIEW sender_login AS
     SELECT n.local_part, n.domain, a.login FROM answer n JOIN address a ON a.id = n.id
+    WHERE a.login IS NOT NULL
+    UNION ALL
+    SELECT g.local_part, d.name, a.login
+    FROM domain d JOIN sender_grant g ON g.domain_id = d.id JOIN address a ON a.id = g.account_id
+    WHERE a.login IS NOT NULL
+    UNION ALL
+    SELECT g.local_part, d.name, a.login
+    FROM domain d JOIN sender_grant g ON g.domain_id = d.alias_of_id JOIN address a ON a.id = g.account_id
     WHERE a.login IS NOT NULL;
 CREATE VIEW submission_login AS
-    SELECT login, 'OK' AS action FROM address WHERE login IS NOT NULL AND sends = 1;
+    SELECT login, 'OK' AS action FROM address WHERE login IS NOT NULL AND unixepoch() < sends_until;
 """
 
 _DOVECOT = """
 CREATE TABLE account (
     id INTEGER PRIMARY KEY, login TEXT NOT NULL UNIQUE, password TEXT NOT NULL, mail_id TEXT NOT NULL,
     may_login INTEGER NOT NULL, imap INTEGER NOT NULL, pop3 INTEGER NOT NULL, send INTEGER NOT NULL,
-    receive INTEGER NOT NULL, quota_bytes INTEGER);
+    receive INTEGER NOT NULL, quota_bytes INTEGER, redirects INTEGER NOT NULL, until INTEGER NOT NULL);
+CREATE TABLE app_password (
+    id INTEGER PRIMARY KEY, account_id INTEGER NOT NULL, name TEXT NOT NULL, sha256 TEXT NOT NULL UNIQUE,
+    imap INTEGER NOT NULL, pop3 INTEGER NOT NULL, send INTEGER NOT NULL);
+CREATE INDEX ix_app_password_account ON app_password (account_id);
+
+-- A service of Dovecot lets a login in where it has the right of this name; an app password as well.
+CREATE VIEW may AS
+    SELECT id, login, 'imap' AS service, 'imap' AS needs FROM account
+    WHERE may_login = 1 AND imap = 1 AND unixepoch() < until
+    UNION ALL SELECT id, login, 'pop3', 'pop3' FROM account
+    WHERE may_login = 1 AND pop3 = 1 AND unixepoch() < until
+    UNION ALL SELECT id, login, 'smtp', 'send' FROM account
+    WHERE may_login = 1 AND send = 1 AND unixepoch() < until
+    UNION ALL SELECT id, login, 'submission', 'send' FROM account
+    WHERE may_login = 1 AND send = 1 AND unixepoch() < until
+    UNION ALL SELECT id, login, 'sieve', '' FROM account WHERE may_login = 1 AND unixepoch() < until
+    UNION ALL SELECT id, login, 'doveadm', '' FROM account WHERE may_login = 1 AND unixepoch() < until;
 
 CREATE VIEW passdb AS
-    SELECT login, 'imap' AS service, password FROM account WHERE may_login = 1 AND imap = 1
-    UNION ALL SELECT login, 'pop3', password FROM account WHERE may_login = 1 AND pop3 = 1
-    UNION ALL SELECT login, 'smtp', password FROM account WHERE may_login = 1 AND send = 1
-    UNION ALL SELECT login, 'submission', password FROM account WHERE may_login = 1 AND send = 1
-    UNION ALL SELECT login, 'sieve', password FROM account WHERE may_login = 1
-    UNION ALL SELECT login, 'doveadm', password FROM account WHERE may_login = 1;
-CREATE VIEW userdb AS SELECT login, mail_id, quota_bytes, receive FROM account;
+    SELECT m.login, m.service, a.password FROM may m JOIN account a ON a.id = m.id WHERE a.password <> '';
+CREATE VIEW app_passdb AS
+    SELECT m.login, m.service, p.sha256, p.name FROM may m JOIN app_password p ON p.account_id = m.id
+    WHERE CASE m.needs WHEN 'imap' THEN p.imap WHEN 'pop3' THEN p.pop3 WHEN 'send' THEN p.send END = 1;
+CREATE VIEW userdb AS
+    SELECT login, mail_id, quota_bytes,
+           CASE WHEN receive = 1 AND unixepoch() < until THEN 1 ELSE 0 END AS receive, redirects
+    FROM account;
 CREATE VIEW user_list AS SELECT login FROM account;
 """
 
@@ -132,6 +166,11 @@ class LookupFile:
     tables: tuple[str, ...]
     group_setting: str
 
+    @property
+    def schema_name(self) -> str:
+        """Of the schema, and of the role that reads it, where servers query PostgreSQL."""
+        return self.name.removesuffix(".db")
+
     def path(self, settings: LookupsSettings) -> Path:
         return settings.directory / self.name
 
@@ -139,8 +178,8 @@ class LookupFile:
         return str(getattr(settings, self.group_setting))
 
 
-POSTFIX = LookupFile("postfix.db", _POSTFIX, ("domain", "address", "target"), "postfix_group")
-DOVECOT = LookupFile("dovecot.db", _DOVECOT, ("account",), "dovecot_group")
+POSTFIX = LookupFile("postfix.db", _POSTFIX, ("domain", "address", "target", "sender_grant"), "postfix_group")
+DOVECOT = LookupFile("dovecot.db", _DOVECOT, ("account", "app_password"), "dovecot_group")
 
 #: In the order of publishing: a right is withdrawn in Dovecot before anything else is seen.
 FILES = (DOVECOT, POSTFIX)
@@ -181,6 +220,19 @@ def writing(file: LookupFile, settings: LookupsSettings) -> Iterator[sqlite3.Con
         raise DirectoryError(f"the look-up file {path} cannot be written: {error.strerror}") from error
 
 
+@contextmanager
+def reading(path: Path) -> Iterator[sqlite3.Connection]:
+    """A look at one moment of a look-up file. Raises DirectoryError."""
+    try:
+        with contextlib.closing(_look(path)) as connection:
+            connection.execute("BEGIN")
+            yield connection
+    except sqlite3.Error as error:
+        raise DirectoryError(
+            f"the look-up file {path} cannot be read: {error}", hint="run: postmaster publish --rebuild"
+        ) from error
+
+
 def replace_damaged(settings: LookupsSettings) -> tuple[Path, ...]:
     """Put an empty file in the place of each one that cannot be read; gives back which.
 
@@ -207,82 +259,6 @@ def published_entry(path: Path) -> tuple[int, str] | None:
     except sqlite3.Error:
         return None
     return None if row is None or row[2] != VERSION else (row[0], row[1])
-
-
-@dataclass(frozen=True, slots=True)
-class Probe:
-    """An account that exists in the look-ups alone, for a proof on live servers.
-
-    `number` is that of its rows, `mail_id` the name of its mail folder.
-    """
-
-    address: str
-    password: str
-    domain: str
-    number: int
-    mail_id: str
-
-
-_PROBE = re.compile(r"probe@probe-[0-9a-f]{12}\.invalid")
-
-
-def is_probe(address: str) -> bool:
-    """Whether an address is such a mailbox's."""
-    return _PROBE.fullmatch(address) is not None
-
-
-def new_probe() -> Probe:
-    """A mailbox with a random password in a domain of its own, which is nowhere yet."""
-    from postmaster.directory import passwords
-
-    name = f"probe-{secrets.token_hex(6)}.invalid"  # RFC 2606: never a real domain
-    number, mail_id = -time.time_ns() // 1000, f"probe-{secrets.token_hex(8)}"
-    return Probe(f"probe@{name}", passwords.generate_password(), name, number, mail_id)
-
-
-@contextmanager
-def probe_account(settings: Settings, probe: Probe | None = None) -> Iterator[Probe]:
-    """A probe that can log in, send and receive, gone when the block ends, with its mail.
-
-    Its rows have negative ids, which say when they were made; publishing takes away what a crash
-    left behind. Raises DirectoryError.
-    """
-    from postmaster.directory import passwords
-
-    probe = probe or new_probe()
-    name, number, hashed = probe.domain, probe.number, passwords.hash_password(probe.password)
-    try:
-        with writing(DOVECOT, settings.lookups) as connection:
-            connection.execute(
-                "INSERT INTO account VALUES (?, ?, ?, ?, 1, 1, 1, 1, 1, NULL)",
-                (number, probe.address, hashed, probe.mail_id),
-            )
-        with writing(POSTFIX, settings.lookups) as connection:
-            connection.execute("INSERT INTO domain VALUES (?, ?, NULL)", (number, name))
-            connection.execute(
-                "INSERT INTO address VALUES (?, ?, 'probe', 'user', 1, 1, 1, ?)",
-                (number, number, probe.address),
-            )
-        yield probe
-    finally:
-        remove_probe(settings, number, probe.mail_id)
-
-
-def remove_probe(settings: Settings, number: int, mail_id: str) -> None:
-    """Take away what is left of a probe: its rows, then its mail folder. Safe to repeat."""
-    for file in FILES:
-        with writing(file, settings.lookups) as connection:
-            for table in file.tables:
-                connection.execute(f"DELETE FROM {table} WHERE id = ? AND id < 0", (number,))
-    if _match_mail_id(mail_id):
-        shutil.rmtree(settings.mail.root / mail_id, ignore_errors=True)
-
-
-def remove_old_probes(connection: sqlite3.Connection, file: LookupFile) -> None:
-    """Take away probes that outlived any proof."""
-    cutoff = -int((time.time() - PROBE_LIFETIME) * 1e6)
-    for table in file.tables:
-        connection.execute(f"DELETE FROM {table} WHERE id < 0 AND id > ?", (cutoff,))
 
 
 def prepare_folder(settings: LookupsSettings) -> bool:
@@ -375,14 +351,15 @@ def _upgrade(connection: sqlite3.Connection, file: LookupFile) -> None:
     ).fetchall()
     for kind, name in sorted(there, reverse=True):  # views before tables
         connection.execute(f'DROP {kind} "{name}"')
-    for statement in _statements(_PUBLISHED + file.schema):
+    for statement in statements(file):
         connection.execute(statement)
     connection.execute("INSERT INTO published VALUES (1, ?, 0, '')", (VERSION,))
 
 
-def _statements(script: str) -> Iterator[str]:
+def statements(file: LookupFile) -> Iterator[str]:
+    """Each one that makes the file's tables and views."""
     # Not executescript(): it would commit the transaction that this is part of.
-    lines = [line for line in script.splitlines() if not line.lstrip().startswith("--")]
+    lines = [line for line in (_PUBLISHED + file.schema).splitlines() if not line.lstrip().startswith("--")]
     for statement in "\n".join(lines).split(";\n"):
         if statement.strip():
             yield statement

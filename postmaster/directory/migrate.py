@@ -15,8 +15,9 @@ from postmaster.directory.database import (
     Directory,
     check_revision,
     current_revision,
-    make_engine,
 )
+from postmaster.directory.engines import address_of, make_engine, migrating, plain_errors
+from postmaster.directory.places import grant, places
 from postmaster.directory.schema import REVISION
 from postmaster.errors import DirectoryError
 from postmaster.files import make_folder
@@ -43,20 +44,46 @@ def initialise(settings: Settings) -> tuple[str, ...]:
     engine = make_engine(settings, create=True)
     try:
         _set_truth_rights(file, done)
-        before, after = upgrade(engine)
+        with plain_errors(settings):
+            before, after = upgrade(engine)
         if before is None:
-            done.append(f"made the directory {file} (version {after})")
+            done.append(f"made the directory {address_of(settings)} (version {after})")
         elif before != after:
-            done.append(f"upgraded the directory {file} from version {before} to {after}")
-        missing = [path for f in lookups.FILES if not (path := f.path(settings.lookups)).exists()]
+            done.append(f"upgraded the directory {address_of(settings)} from version {before} to {after}")
+        missing = _missing(settings, engine)
         directory = Directory(settings, engine, command="init", actor=current_actor())
         published = directory.publish()
         done += [f"made the look-ups {path}" for path in missing]
         done += [f"brought the look-ups {path} up to date" for path in published.files if path not in missing]
+        done += _grant(settings, engine)
     finally:
         engine.dispose()
-    done += _group_notes(settings)
+    if settings.lookups.source != "database":
+        done += _group_notes(settings)
     return tuple(done)
+
+
+def _missing(settings: Settings, engine: Engine) -> list[Path | str]:
+    """The places of look-ups that are about to be made."""
+    missing = []
+    for place in places(settings.lookups, engine):
+        there = place.name.exists() if isinstance(place.name, Path) else place.entry() is not None
+        if not there:
+            missing.append(place.name)
+    return missing
+
+
+def _grant(settings: Settings, engine: Engine) -> list[str]:
+    """Let the servers' roles read the views, where servers query the database; what is missing for it."""
+    if settings.lookups.source != "database":
+        return []
+    with engine.connect() as connection, connection.begin():
+        return [
+            f"nobody may read schema {file.schema_name} yet: there is no role {file.schema_name}"
+            f" (CREATE ROLE {file.schema_name} LOGIN, then init again)"
+            for file in lookups.FILES
+            if not grant(connection, file)
+        ]
 
 
 def upgrade(engine: Engine, revision: str = "head") -> tuple[str | None, str | None]:
@@ -66,27 +93,17 @@ def upgrade(engine: Engine, revision: str = "head") -> tuple[str | None, str | N
     """
     from alembic import command
     from alembic.config import Config
-    from sqlalchemy import text
 
-    writing = engine.execution_options(postmaster_begin="BEGIN IMMEDIATE")
-    with writing.connect() as connection:
-        # Batch changes drop and rename tables, which would delete child rows (SQLite, section
-        # "Making Other Kinds Of Table Schema Changes"). It has no effect inside a transaction.
-        connection.connection.execute("PRAGMA foreign_keys=OFF")
-        with connection.begin():
-            before = current_revision(connection)
-            if before is not None and before > REVISION:
-                check_revision(before)
-            config = Config()
-            config.set_main_option("script_location", str(migrations_folder()).replace("%", "%%"))
-            config.attributes["connection"] = connection
-            down = revision == "base" or (before is not None and revision < before)
-            (command.downgrade if down else command.upgrade)(config, revision)
-            broken = connection.execute(text("PRAGMA foreign_key_check")).first()
-            if broken is not None:
-                raise DirectoryError(f"the migration would leave rows of {broken[0]} without their parents")
-            after = current_revision(connection)
-        connection.connection.execute("PRAGMA foreign_keys=ON")
+    with migrating(engine) as connection:
+        before = current_revision(connection)
+        if before is not None and before > REVISION:
+            check_revision(before)
+        config = Config()
+        config.set_main_option("script_location", str(migrations_folder()).replace("%", "%%"))
+        config.attributes["connection"] = connection
+        down = revision == "base" or (before is not None and revision < before)
+        (command.downgrade if down else command.upgrade)(config, revision)
+        after = current_revision(connection)
     return before, after
 
 
@@ -104,6 +121,8 @@ def _make_folders(settings: Settings, done: list[str]) -> None:
     folders = dict.fromkeys([settings.state.directory, *([file.parent] if file else [])])
     # The mode: the look-ups below must be reachable.
     done += [f"made the folder {folder}" for folder in folders if make_folder(folder, lookups.FOLDER_MODE)]
+    if settings.lookups.source == "database":
+        return
     there = settings.lookups.directory.is_dir()
     if lookups.prepare_folder(settings.lookups):
         done.append(f"{'set the rights of' if there else 'made'} the folder {settings.lookups.directory}")

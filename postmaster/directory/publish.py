@@ -12,7 +12,6 @@ that the truth does not have (the truth was restored from a backup, or is anothe
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -24,14 +23,29 @@ from sqlalchemy import func, select
 from postmaster.address import Address, Domain, LocalPart
 from postmaster.directory import dead_ends, lookups
 from postmaster.directory.batches import batches
-from postmaster.directory.dead_ends import DeadEnds
-from postmaster.directory.lookups import DOVECOT, FILES, LookupFile
-from postmaster.directory.schema import account, address, domain, journal, journal_row, target
+from postmaster.directory.dead_ends import DeadEnds, seconds
+from postmaster.directory.lookups import DOVECOT, LookupFile
+from postmaster.directory.places import Writing, places
+from postmaster.directory.probe import remove_old_probes
+from postmaster.directory.schema import (
+    account,
+    address,
+    app_password,
+    domain,
+    journal,
+    journal_row,
+    removed_mailbox,
+    sender_grant,
+    target,
+)
 from postmaster.errors import DirectoryError
 from postmaster.settings import LookupsSettings
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
+    from sqlalchemy import Connection, Engine
+
+#: Table -> its column with the address that is published with it.
+_OWNER = {target.name: "source_id", app_password.name: "account_id", sender_grant.name: "account_id"}
 
 Reader = Callable[[], "AbstractContextManager[Connection]"]
 
@@ -41,8 +55,8 @@ class Published:
     """What a run of publishing did."""
 
     entries: int  # journal entries that were not yet in every file
-    files: tuple[Path, ...]  # files that were written
-    rebuilt: tuple[Path, ...]  # those written anew from the whole truth
+    files: tuple[Path | str, ...]  # files, or schemas, that were written
+    rebuilt: tuple[Path | str, ...]  # those written anew from the whole truth
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,40 +68,45 @@ class _Changed:
     addresses: frozenset[int]
 
 
-def is_behind(settings: LookupsSettings, read: Reader) -> bool:
-    """Whether a file is missing, without its side files, or behind the truth."""
+def is_behind(settings: LookupsSettings, read: Reader, engine: Engine | None = None) -> bool:
+    """Whether a place is missing, not whole, or behind the truth."""
     with read() as reading:
         newest = _newest(reading)
-    for file in FILES:
-        path = file.path(settings)
-        if lookups.published_entry(path) != newest or not all(s.exists() for s in lookups.side_files(path)):
-            return True
-    return False
+    return any(place.entry() != newest for place in places(settings, engine))
 
 
-def publish(settings: LookupsSettings, read: Reader, *, rebuild: bool = False) -> Published:
-    """Publish what is not published yet, or with `rebuild` everything. Raises DirectoryError."""
-    if not settings.directory.is_dir():
+def publish(
+    settings: LookupsSettings, read: Reader, *, rebuild: bool = False, engine: Engine | None = None
+) -> Published:
+    """Publish what is not published yet, or with `rebuild` everything. Raises DirectoryError.
+
+    With a PostgreSQL's `engine` to its schemas as well, where they are.
+    """
+    files = settings.source != "database"
+    if files and not settings.directory.is_dir():
         raise DirectoryError(f"the folder {settings.directory} is missing", hint="run: postmaster init")
-    replaced = lookups.replace_damaged(settings) if rebuild else ()
-    written, rebuilt, entries = [], list(replaced), 0
-    for file in FILES:
-        with lookups.writing(file, settings) as connection:
-            lookups.remove_old_probes(connection, file)
+    replaced = lookups.replace_damaged(settings) if rebuild and files else ()
+    written: list[Path | str] = []
+    rebuilt: list[Path | str] = list(replaced)
+    entries = 0
+    for place in places(settings, engine):
+        file = place.file
+        with place.writing() as connection:
+            remove_old_probes(connection, file)
             known = connection.execute("SELECT entry, made_at FROM published").fetchone()
             # After the write lock: nobody else can publish a later state and have it undone here.
             with read() as reading:
                 newest = _newest(reading)
-                anew = rebuild or not _is_known(reading, known)
+                anew = rebuild or not is_known(reading, known)
                 if anew:
                     _write_all(connection, file, reading)
                 elif known != newest:
                     _write_changed(connection, file, reading, known[0])
             if anew or known != newest:
                 connection.execute("UPDATE published SET entry = ?, made_at = ?", newest)
-                written.append(file.path(settings))
-                if anew and file.path(settings) not in rebuilt:
-                    rebuilt.append(file.path(settings))
+                written.append(place.name)
+                if anew and place.name not in rebuilt:
+                    rebuilt.append(place.name)
                 if not anew:
                     entries = max(entries, newest[0] - known[0])
     return Published(entries, tuple(written), tuple(rebuilt))
@@ -100,7 +119,7 @@ def _newest(reading: Connection) -> tuple[int, str]:
     return (0, "") if row is None else (row.id, row.made_at.isoformat())
 
 
-def _is_known(reading: Connection, entry: tuple[int, str]) -> bool:
+def is_known(reading: Connection, entry: tuple[int, str]) -> bool:
     """Whether the truth has this very entry, so that what follows it is all that is missing."""
     if entry[0] == 0:
         # A new file knows nothing; so does one beside a truth that never changed.
@@ -122,14 +141,15 @@ def _changed(reading: Connection, since: int) -> _Changed:
         if row.table_name == domain.name:
             domains.add(row.row_id)
             names.update(json.loads(state)["name"] for state in (row.before, row.after) if state)
-        elif row.table_name == target.name:
-            addresses.update(json.loads(state)["source_id"] for state in (row.before, row.after) if state)
-        else:  # an account has its address's id
+        elif row.table_name in _OWNER:
+            owner = _OWNER[row.table_name]
+            addresses.update(json.loads(state)[owner] for state in (row.before, row.after) if state)
+        elif row.table_name != removed_mailbox.name:  # an account has its address's id
             addresses.add(row.row_id)
     return _Changed(frozenset(domains), frozenset(names), frozenset(addresses))
 
 
-def _write_changed(connection: sqlite3.Connection, file: LookupFile, reading: Connection, since: int) -> None:
+def _write_changed(connection: Writing, file: LookupFile, reading: Connection, since: int) -> None:
     changed = _changed(reading, since)
     ids = set(changed.addresses)
     for batch in batches(changed.domains):
@@ -149,7 +169,7 @@ def _write_changed(connection: sqlite3.Connection, file: LookupFile, reading: Co
         _write_addresses(connection, file, reading, batch, ends)
 
 
-def _write_all(connection: sqlite3.Connection, file: LookupFile, reading: Connection) -> None:
+def _write_all(connection: Writing, file: LookupFile, reading: Connection) -> None:
     for table in file.tables:
         connection.execute(f"DELETE FROM {table} WHERE id > 0")  # probes stay
     if file is not DOVECOT:
@@ -160,23 +180,25 @@ def _write_all(connection: sqlite3.Connection, file: LookupFile, reading: Connec
         _write_addresses(connection, file, reading, batch, ends)
 
 
-def _write_domains(connection: sqlite3.Connection, reading: Connection, ids: list[int]) -> None:
+def _write_domains(connection: Writing, reading: Connection, ids: list[int]) -> None:
     rows = reading.execute(
         select(domain.c.id, domain.c.name, domain.c.alias_of_id).where(domain.c.id.in_(ids))
     )
     connection.executemany("INSERT INTO domain VALUES (?, ?, ?)", [tuple(row) for row in rows])
 
 
-def _delete_addresses(connection: sqlite3.Connection, file: LookupFile, ids: list[int]) -> None:
+def _delete_addresses(connection: Writing, file: LookupFile, ids: list[int]) -> None:
     if file is DOVECOT:
         _delete(connection, "account", "id", ids)
+        _delete(connection, "app_password", "account_id", ids)
     else:
         _delete(connection, "address", "id", ids)
         _delete(connection, "target", "source_id", ids)
+        _delete(connection, "sender_grant", "account_id", ids)
 
 
 def _write_addresses(
-    connection: sqlite3.Connection, file: LookupFile, reading: Connection, ids: list[int], ends: DeadEnds
+    connection: Writing, file: LookupFile, reading: Connection, ids: list[int], ends: DeadEnds
 ) -> None:
     rows = reading.execute(
         select(address, domain.c.name.label("domain_name"), account)
@@ -185,45 +207,59 @@ def _write_addresses(
         .where(address.c.id.in_(ids))
     ).all()
     if file is DOVECOT:
-        connection.executemany(
-            "INSERT INTO account VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            [
-                (
-                    *(row.id, f"{row.local_part}@{row.domain_name}", row.password, row.mail_id),
-                    *(row.login, row.imap, row.pop3, row.send, row.receive, row.quota),
-                )
-                for row in rows
-                if row.kind == "user"
-            ],
-        )
+        _write_accounts(connection, reading, [row for row in rows if row.kind == "user"])
         return
     targets = reading.execute(select(target).where(target.c.source_id.in_(ids))).all()
-    forwarding = {row.source_id for row in targets}
     connection.executemany(
-        "INSERT INTO address VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        [_address_row(row, forwarding, ends) for row in rows],
+        "INSERT INTO address VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", [_address_row(row, ends) for row in rows]
     )
+    rows_of_targets = []
+    for row in targets:
+        span = ends.open_target(row.source_id, Address(Domain(row.domain), LocalPart(row.local_part)))
+        rows_of_targets.append(
+            (row.id, row.source_id, row.position, row.local_part, row.domain, span.start, span.end)
+        )
+    connection.executemany("INSERT INTO target VALUES (?, ?, ?, ?, ?, ?, ?)", rows_of_targets)
+    granted = reading.execute(
+        select(
+            sender_grant.c.id, sender_grant.c.account_id, sender_grant.c.domain_id, sender_grant.c.local_part
+        ).where(sender_grant.c.account_id.in_(ids))
+    )
+    connection.executemany("INSERT INTO sender_grant VALUES (?, ?, ?, ?)", [tuple(row) for row in granted])
+
+
+def _write_accounts(connection: Writing, reading: Connection, rows: list[Any]) -> None:
     connection.executemany(
-        "INSERT INTO target VALUES (?, ?, ?, ?, ?, ?)",
+        "INSERT INTO account VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         [
             (
-                *(row.id, row.source_id, row.position, row.local_part, row.domain),
-                ends.is_open_target(Address(Domain(row.domain), LocalPart(row.local_part))),
+                *(row.id, f"{row.local_part}@{row.domain_name}", row.password, row.mail_id),
+                *(row.login and row.locked_at is None, row.imap, row.pop3, row.send, row.receive),
+                *(row.quota, row.locked_at is None, seconds(row.until)),
             )
-            for row in targets
+            for row in rows
         ],
+    )
+    one = app_password.c
+    passwords = reading.execute(
+        select(one.id, one.account_id, one.name, one.sha256, one.imap, one.pop3, one.send).where(
+            one.account_id.in_([row.id for row in rows])
+        )
+    )
+    connection.executemany(
+        "INSERT INTO app_password VALUES (?, ?, ?, ?, ?, ?, ?)", [tuple(row) for row in passwords]
     )
 
 
-def _address_row(row: Any, forwarding: set[int], ends: DeadEnds) -> tuple[Any, ...]:
-    common = (row.id, row.domain_id, row.local_part, row.kind)
+def _address_row(row: Any, ends: DeadEnds) -> tuple[Any, ...]:
+    span, keeps = ends.open(row.id), ends.keeps(row.id)
+    common = (row.id, row.domain_id, row.local_part, row.kind, keeps.start, span.start, span.end)
     if row.kind == "alias":
-        return (*common, False, ends.is_open(row.id), False, None)
-    keeps = row.keep_copy or row.id not in forwarding
-    is_open = row.receive and (keeps or ends.is_open(row.id))
-    return (*common, keeps, is_open, row.login and row.send, f"{row.local_part}@{row.domain_name}")
+        return (*common, 0, None)
+    sends = row.login and row.send and row.locked_at is None
+    return (*common, seconds(row.until) if sends else 0, f"{row.local_part}@{row.domain_name}")
 
 
-def _delete(connection: sqlite3.Connection, table: str, column: str, ids: list[int]) -> None:
+def _delete(connection: Writing, table: str, column: str, ids: list[int]) -> None:
     marks = ", ".join("?" * len(ids))
     connection.execute(f"DELETE FROM {table} WHERE {column} IN ({marks})", ids)

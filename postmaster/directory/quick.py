@@ -1,8 +1,9 @@
-"""Quick answers from the truth by the standard library alone, for completion and health; never an error."""
+"""Quick answers from the truth by the driver alone, for completion and health; never an error."""
 
 from __future__ import annotations
 
 import contextlib
+import re
 import sqlite3
 from typing import Any, Literal
 from urllib.parse import quote
@@ -13,23 +14,24 @@ Kind = Literal["domain", "user", "alias", "forward", "address"]
 LIMIT = 200  # what a shell can show
 PATIENCE = 2.0  # seconds; nobody waits long for a completion
 
-_DOMAINS = "SELECT name FROM domain WHERE name >= ?1 AND name < ?1 || char(1114111) ORDER BY name LIMIT ?2"
+_DOMAINS = "SELECT name FROM domain WHERE name LIKE :1 ESCAPE '!' ORDER BY name LIMIT :2"
 _ADDRESSES = """
-SELECT a.local_part || '@' || d.name AS found FROM address a JOIN domain d ON d.id = a.domain_id
-WHERE found LIKE ?1 || '%' AND {} ORDER BY found LIMIT ?2
+SELECT a.local_part || '@' || d.name FROM address a JOIN domain d ON d.id = a.domain_id
+WHERE a.local_part || '@' || d.name LIKE :1 ESCAPE '!' AND {} ORDER BY 1 LIMIT :2
 """
 _WHICH = {
     "user": "a.kind = 'user'",
     "alias": "a.kind = 'alias'",
     "forward": "a.kind = 'user' AND EXISTS (SELECT 1 FROM target t WHERE t.source_id = a.id)",
-    "address": "1",
+    "address": "1 = 1",
 }
 
 
 def names(settings: Settings, kind: Kind, beginning: str = "") -> list[str]:
     """Domains or addresses that begin so, at most LIMIT; none at all when anything is amiss."""
     query = _DOMAINS if kind == "domain" else _ADDRESSES.format(_WHICH[kind])
-    return [row[0] for row in _ask(settings, query, beginning.lower(), LIMIT) or ()]
+    pattern = re.sub("[!%_]", r"!\g<0>", beginning.lower()) + "%"
+    return [row[0] for row in _ask(settings, query, pattern, LIMIT) or ()]
 
 
 def all_domains(settings: Settings) -> list[str] | None:
@@ -45,14 +47,29 @@ def newest_entry(settings: Settings) -> int | None:
 
 
 def _ask(settings: Settings, query: str, *values: object) -> list[tuple[Any, ...]] | None:
-    """The rows of a query, None where the truth cannot be read."""
+    """The rows of a query with `:1`, `:2`, …; None where the truth cannot be read."""
     file = settings.directory.file
     if file is None:
-        return None
+        return _ask_postgresql(settings, query, *values)
     try:
         with contextlib.closing(
             sqlite3.connect(f"file:{quote(str(file))}?mode=ro", uri=True, timeout=PATIENCE)
         ) as truth:
-            return truth.execute(query, values).fetchall()
+            return truth.execute(re.sub(":([12])", r"?\1", query), values).fetchall()
     except (sqlite3.Error, ValueError):
+        return None
+
+
+def _ask_postgresql(settings: Settings, query: str, *values: object) -> list[tuple[Any, ...]] | None:
+    from postmaster.directory.engines import connection_parameters
+    from postmaster.errors import DirectoryError
+
+    try:
+        parameters = {**connection_parameters(settings), "connect_timeout": int(PATIENCE)}
+        import psycopg
+
+        with psycopg.connect(**parameters) as connection:
+            connection.execute(f"SET statement_timeout = {int(1000 * PATIENCE)}")
+            return connection.execute(re.sub(":([12])", "%s", query).encode(), values).fetchall()
+    except (DirectoryError, psycopg.Error, ValueError):
         return None

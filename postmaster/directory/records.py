@@ -39,6 +39,51 @@ class User:
     receive: bool
     quota: int | None
     created_at: datetime
+    until: datetime | None  # when the address ends; None: never
+    locked_at: datetime | None
+
+    def may_log_in(self, moment: datetime) -> bool:
+        """Whether the login is open at a moment; a password is another question (`scheme`)."""
+        return self.login and self.locked_at is None and (self.until is None or moment < self.until)
+
+    def may_send(self, moment: datetime) -> bool:
+        """Whether submission takes mail from the login at a moment."""
+        return self.send and self.may_log_in(moment)
+
+
+@dataclass(frozen=True, slots=True)
+class AppPassword:
+    """A password for one program; `protocols` are of imap, pop3 and send. The secret itself is not kept."""
+
+    id: int
+    address: Address
+    name: str
+    protocols: tuple[str, ...]
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class RemovedMailbox:
+    """What is left of a removed user. `mail` says where the folder belongs: trash, keep (in its place), or
+    delete where a deletion was begun.
+    """
+
+    id: int
+    account_id: int
+    address: Address
+    mail_id: str
+    mail: str
+    removed_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """A user may send as another address of ours; an empty local part is every address of the domain."""
+
+    id: int
+    user: Address
+    address: Address
+    created_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +94,7 @@ class Alias:
     address: Address
     targets: tuple[Address, ...]
     created_at: datetime
+    until: datetime | None  # when the address ends; None: never
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +105,7 @@ class Forward:
     address: Address
     targets: tuple[Address, ...]
     keep_copy: bool
+    until: datetime | None  # when the mailbox gets everything again; None: never
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,23 +4,30 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator
-from dataclasses import replace
-from datetime import UTC
-from enum import Enum
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from sqlalchemy import Connection, Row, Select, bindparam, func, select
 
 from postmaster.address import Address, Domain, LocalPart
 from postmaster.directory import addresses, dead_ends, graph
+from postmaster.directory.addresses import KEEP, Keep
 from postmaster.directory.batches import batches
-from postmaster.directory.database import Change
+from postmaster.directory.database import Change, zoned
 from postmaster.directory.dead_ends import DeadEnds
 from postmaster.directory.domains import named, require
 from postmaster.directory.records import Removed, Updated, User
-from postmaster.directory.schema import account, address, domain
-from postmaster.errors import UsageError
+from postmaster.directory.schema import (
+    account,
+    address,
+    app_password,
+    domain,
+    removed_mailbox,
+    sender_grant,
+)
+from postmaster.errors import RuleError, UsageError
 from postmaster.settings import MailSettings
 
 #: What can be switched for a user, each on its own.
@@ -29,20 +36,20 @@ NAME_CHARACTERS = 200
 QUOTA_LIMIT = 2**62  # bytes; what Dovecot's 64-bit arithmetic is safe with
 
 
-class _Keep(Enum):
-    KEEP = 0
-
-
-KEEP: Final = _Keep.KEEP  # leave the quota as it is; None would take it away
-
-
 def add(
-    change: Change, where: Address, *, password_hash: str, name: str = "", quota: int | None = None
+    change: Change,
+    where: Address,
+    *,
+    password_hash: str,
+    name: str = "",
+    quota: int | None = None,
+    until: datetime | None = None,
 ) -> User:
     """Make a user with everything switched on.
 
-    `password_hash` is Dovecot's `{SCHEME}hash`, `quota` is in bytes. The mail folder gets a name
-    that was never used before, so an address made again never shows its predecessor's mail.
+    `password_hash` is Dovecot's `{SCHEME}hash`, `quota` is in bytes, `until` when the address ends.
+    The mail folder gets a name that was never used before, so an address made again never shows its
+    predecessor's mail.
     Raises ExistsError, NotFoundError, RuleError, UsageError.
     """
     _check_name(name)
@@ -58,8 +65,11 @@ def add(
             **dict.fromkeys(SWITCHES, True),
             "keep_copy": True,
             "quota": quota,
+            "locked_at": None,
+            "forward_until": None,
         },
     )
+    addresses.set_until(change, user_id, until)
     return show(change.connection, where)
 
 
@@ -103,12 +113,13 @@ def update(
     where: Address,
     *,
     name: str | None = None,
-    quota: int | _Keep | None = KEEP,
+    quota: int | Keep | None = KEEP,
     login: bool | None = None,
     imap: bool | None = None,
     pop3: bool | None = None,
     send: bool | None = None,
     receive: bool | None = None,
+    until: datetime | Keep | None = KEEP,
 ) -> Updated[User]:
     """Change what is given and leave the rest. Raises NotFoundError, UsageError."""
     before = show(change.connection, where)
@@ -125,19 +136,75 @@ def update(
     ends = DeadEnds(change.connection)
     stranded = [source.unicode for source_id, source in reached if not ends.is_open(source_id)]
     notes = (f"mail to {named(stranded)} is refused as well, as it leads nowhere else",) if stranded else ()
-    return Updated(before, replace(before, **values), notes)
+    addresses.set_until(change, before.id, until)
+    return Updated(before, show(change.connection, before.address), notes)
 
 
-def remove(change: Change, where: Address) -> Removed[User]:
-    """Take a user away; the mail folder stays. Aliases with other targets no longer name the user.
+def lock(change: Change, where: Address) -> User:
+    """Let nobody in as a user, by any password, and nothing the user forwards out. Raises NotFoundError."""
+    user = show(change.connection, where)
+    if user.locked_at is None:
+        change.update(account, user.id, {"locked_at": change.now})
+    return show(change.connection, user.address)
 
+
+@dataclass(frozen=True, slots=True)
+class Unlocked:
+    """A user whose account is open again, and the app passwords that were revoked, or are good again."""
+
+    user: User
+    revoked: tuple[str, ...]
+    kept: tuple[str, ...]
+
+
+def unlock(
+    change: Change, where: Address, password_hash: str, *, keep_app_passwords: bool = False
+) -> Unlocked:
+    """Open a locked account, with another password. Raises NotFoundError, RuleError for one that is open."""
+    user = show(change.connection, where)
+    if user.locked_at is None:
+        raise RuleError(
+            f"{user.address} is not locked", hint=f"a new password: postmaster user password {user.address}"
+        )
+    rows = change.connection.execute(
+        select(app_password.c.id, app_password.c.name).where(app_password.c.account_id == user.id)
+    ).all()
+    for row in () if keep_app_passwords else rows:
+        change.delete(app_password, row.id)
+    change.update(account, user.id, {"password": password_hash, "locked_at": None})
+    names = tuple(row.name for row in rows)
+    return Unlocked(
+        show(change.connection, user.address),
+        () if keep_app_passwords else names,
+        names if keep_app_passwords else (),
+    )
+
+
+def remove(change: Change, where: Address, *, mail: str = "keep") -> Removed[User]:
+    """Take a user away. Aliases with other targets no longer name the user.
+
+    The folder stays as it is; `mail` notes where it belongs: keep (in its place), trash, delete.
     Raises NotFoundError, and InUseError when the user is some alias's last target.
     """
     user = show(change.connection, where)
     node = graph.Node(user.id, "user", user.address)
     dropped = addresses.release(change, node)
+    for table in (app_password, sender_grant):
+        rows = change.connection.execute(select(table.c.id).where(table.c.account_id == user.id))
+        for row_id in rows.scalars().all():
+            change.delete(table, row_id)
     change.delete(account, user.id)
     change.delete(address, user.id)
+    change.insert(
+        removed_mailbox,
+        {
+            "account_id": user.id,
+            "mail_id": user.mail_id,
+            "address": user.address.ascii,
+            "mail": mail,
+            "removed_at": change.now,
+        },
+    )
     return Removed(user, dropped)
 
 
@@ -176,7 +243,10 @@ def _check_quota(quota: int | None) -> None:
 
 def _select() -> Select[Any]:
     return (
-        select(address.c.local_part, address.c.created_at, domain.c.name.label("domain"), account)
+        select(
+            *(address.c.local_part, address.c.created_at, address.c.until),
+            *(domain.c.name.label("domain"), account),
+        )
         .join_from(account, address, account.c.id == address.c.id)
         .join(domain, address.c.domain_id == domain.c.id)
     )
@@ -213,4 +283,6 @@ def _record(row: Row[Any]) -> User:
         receive=row.receive,
         quota=row.quota,
         created_at=row.created_at.replace(tzinfo=UTC),
+        until=zoned(row.until),
+        locked_at=zoned(row.locked_at),
     )

@@ -2,7 +2,8 @@
 
 Two files are included by the server's own dovecot.conf, so nothing of the administrator's is taken
 out. `postmaster-auth.conf` comes first: our passdb and userdb are asked before any other, and a login
-they do not know ends there (`result_failure=return-fail`), unless system accounts may log in.
+they do not know ends there (`result_failure=return-fail`), unless system accounts may log in. App passwords
+have a passdb of their own, which is asked first: it is a look-up by the password's digest and costs no hash.
 `postmaster.conf` comes last, as the last value of a setting counts.
 
 The servers' queries read views of `dovecot.db` as user dovecot; its auth workers run as that user, since
@@ -17,15 +18,22 @@ from pathlib import Path
 
 from postmaster.address import AUTH_USERNAME_CHARS
 from postmaster.errors import ServerError
+from postmaster.served import Database
 from postmaster.settings import ServerSettings
 
+SCHEMA = "dovecot"  # of the views in PostgreSQL
 AUTH_FILE = "postmaster-auth.conf"
 MAIN_FILE = "postmaster.conf"
 SQL_FILE = "postmaster-sql.conf.ext"  # 2.3 only
+APP_SQL_FILE = "postmaster-app-sql.conf.ext"  # 2.3 only
 
 #: Each worker may hold one argon2id computation: 19 MiB for ours, up to 256 MiB for imported hashes.
 AUTH_WORKERS = 8
 AUTH_WORKER_MEMORY = "512M"
+
+#: In each mail folder, what the last_login plugin writes: for each protocol and app password, when.
+LAST_LOGIN_FILE = ".last-login"
+LAST_LOGIN_KEY = "last-login"
 
 _BANNER = "# Written by postmaster; the next `postmaster setup apply` writes it again.\n"
 
@@ -36,7 +44,7 @@ class Wish:
 
     version: tuple[int, int]
     config: Path  # the server's dovecot.conf
-    database: Path  # dovecot.db
+    source: Path | Database  # dovecot.db, or the PostgreSQL that has its views
     queue_directory: Path  # Postfix's, where the sockets go
     server: ServerSettings
     mail_root: Path
@@ -53,12 +61,14 @@ class Wish:
 
 def files(wish: Wish) -> dict[Path, str]:
     """Path -> content of each file that is ours. Raises ServerError for an unsupported version."""
-    for path in (wish.database, wish.queue_directory, wish.mail_root, wish.certificate, wish.key):
-        _check_path(path)
+    for path in (wish.source, wish.queue_directory, wish.mail_root, wish.certificate, wish.key):
+        if isinstance(path, Path):
+            _check_path(path)
     folder = wish.config.parent
     if wish.version == (2, 3):
         return {
             folder / SQL_FILE: _sql_23(wish),
+            folder / APP_SQL_FILE: _app_sql_23(wish),
             folder / AUTH_FILE: _auth_23(wish),
             folder / MAIN_FILE: _main_23(wish),
         }
@@ -87,20 +97,73 @@ def _sql_23(wish: Wish) -> str:
     return (
         _BANNER
         + f"""\
-driver = sqlite
-connect = {wish.database}
-password_query = SELECT login AS user, password FROM passdb WHERE login = '%u' AND service = '%s'
+{_connect_23(wish)}\
+password_query = {_pass_query(wish, "%u", "%s")}
 user_query = {_user_query(wish, "%u", "%s", "'*:bytes=' || quota_bytes AS quota_rule")}
-iterate_query = SELECT login AS user FROM user_list WHERE login > ''
+iterate_query = SELECT login AS user FROM {_view(wish, "user_list")} WHERE login > ''
 """
+    )
+
+
+def _app_sql_23(wish: Wish) -> str:
+    query = _app_query(wish, "%u", "%s", "%{sha256:password}")
+    return f"{_BANNER}{_connect_23(wish)}password_query = {query}\n"
+
+
+def _connect_23(wish: Wish) -> str:
+    if isinstance(wish.source, Path):
+        return f"driver = sqlite\nconnect = {wish.source}\n"
+    source = wish.source
+    hosts = " ".join(f"host={host}" for host, _ in source.hosts)
+    # Dovecot makes a connection for each host and gives it the rest as it stands (sql-db-pool).
+    if len({port for _, port in source.hosts}) > 1:
+        raise ServerError(
+            "Dovecot 2.3 wants one port for all hosts of a database", hint="see lookups.dovecot_url"
+        )
+    words = [hosts, f"port={source.hosts[0][1]}", f"dbname={source.name}", f"user={source.user}"]
+    if source.password:
+        words.append(f"password={source.password}")
+    return f"driver = pgsql\nconnect = {' '.join(words)}\n"
+
+
+def _connect_24(wish: Wish) -> str:
+    if isinstance(wish.source, Path):
+        return f"sql_driver = sqlite\nsqlite_path = {wish.source}\nsqlite_readonly = yes\n"
+    source = wish.source
+    password = f"    password = {source.password}\n" if source.password else ""
+    blocks = "".join(
+        f"pgsql {host} {{\n  parameters {{\n    port = {port}\n    dbname = {source.name}\n"
+        f"    user = {source.user}\n{password}  }}\n}}\n"
+        for host, port in source.hosts
+    )
+    return f"sql_driver = pgsql\n{blocks}"
+
+
+def _view(wish: Wish, name: str) -> str:
+    return name if isinstance(wish.source, Path) else f"{SCHEMA}.{name}"
+
+
+def _pass_query(wish: Wish, user: str, service: str) -> str:
+    return (
+        f"SELECT login AS user, password FROM {_view(wish, 'passdb')}"
+        f" WHERE login = '{user}' AND service = '{service}'"
+    )
+
+
+def _app_query(wish: Wish, user: str, service: str, digest: str) -> str:
+    return (
+        "SELECT login AS user, NULL AS password, 'Y' AS nopassword, name AS userdb_app_password"
+        f" FROM {_view(wish, 'app_passdb')}"
+        f" WHERE sha256 = '{digest}' AND login = '{user}' AND service = '{service}'"
     )
 
 
 def _user_query(wish: Wish, user: str, service: str, quota: str) -> str:
     root = str(wish.mail_root).replace("'", "''").replace("%", "%%")
     return (
-        f"SELECT '{root}/' || mail_id AS home, '{wish.mail_user}' AS uid, '{wish.mail_group}' AS gid, {quota}"
-        f" FROM userdb WHERE login = '{user}' AND (receive = 1 OR '{service}' <> 'lmtp')"
+        f"SELECT '{root}/' || mail_id AS home, '{wish.mail_user}' AS uid, '{wish.mail_group}' AS gid"
+        f", {quota}, CASE redirects WHEN 0 THEN 0 END AS sieve_max_redirects"
+        f" FROM {_view(wish, 'userdb')} WHERE login = '{user}' AND (receive = 1 OR '{service}' <> 'lmtp')"
     )
 
 
@@ -109,6 +172,12 @@ def _auth_23(wish: Wish) -> str:
     return (
         _BANNER
         + f"""\
+passdb {{
+  driver = sql
+  args = {wish.config.parent / APP_SQL_FILE}
+  result_failure = continue
+  result_internalfail = return-fail
+}}
 passdb {{
   driver = sql
   args = {sql}
@@ -184,12 +253,17 @@ recipient_delimiter = +
 lmtp_save_to_detail_mailbox = no
 quota_full_tempfail = no
 {postmaster}{hostname}protocol imap {{
-  mail_plugins = $mail_plugins imap_quota
+  mail_plugins = $mail_plugins imap_quota last_login
+}}
+protocol pop3 {{
+  mail_plugins = $mail_plugins last_login
 }}
 protocol lmtp {{
   mail_plugins = $mail_plugins sieve
 }}
 plugin {{
+  last_login_dict = file:%h/{LAST_LOGIN_FILE}
+  last_login_key = {LAST_LOGIN_KEY}/%s/%{{userdb:app_password}}
   quota = count:User quota
   quota_vsizes = yes
   quota_grace = 10%%
@@ -209,17 +283,21 @@ def _auth_24(wish: Wish) -> str:
     return (
         _BANNER
         + f"""\
-sql_driver = sqlite
-sqlite_path = {wish.database}
-sqlite_readonly = yes
+{_connect_24(wish)}\
+passdb app_passwords {{
+  driver = sql
+  sql_query = {_app_query(wish, login, "%{protocol}", "%{password | sha256 | hexlify}")}
+  result_failure = continue
+  result_internalfail = return-fail
+}}
 passdb sql {{
-  query = SELECT login AS user, password FROM passdb WHERE login = '{login}' AND service = '%{{protocol}}'
+  query = {_pass_query(wish, login, "%{protocol}")}
   result_failure = {_failure(wish)}
   result_internalfail = return-fail
 }}
 userdb sql {{
   query = {user_query}
-  iterate_query = SELECT login AS user FROM user_list WHERE login > ''
+  iterate_query = SELECT login AS user FROM {_view(wish, "user_list")} WHERE login > ''
   result_failure = {_failure(wish)}
   result_internalfail = return-fail
 }}
@@ -261,6 +339,12 @@ quota_full_tempfail = no
 protocol imap {{
   mail_plugins {{
     imap_quota = yes
+    last_login = yes
+  }}
+}}
+protocol pop3 {{
+  mail_plugins {{
+    last_login = yes
   }}
 }}
 protocol lmtp {{
@@ -268,6 +352,12 @@ protocol lmtp {{
     sieve = yes
   }}
 }}
+last_login {{
+  dict file {{
+    path = %{{home}}/{LAST_LOGIN_FILE}
+  }}
+}}
+last_login_key = {LAST_LOGIN_KEY}/%{{protocol}}/%{{userdb:app_password}}
 quota "User quota" {{
 }}
 sieve_redirect_envelope_from = recipient

@@ -67,7 +67,7 @@ def _unread(
         _, node = graph.lead(reading, where)
         if node is None:
             return "there is no such address in the directory"
-        return None if DeadEnds(reading).is_open_target(where) else "that address takes no mail"
+        return None if DeadEnds(reading).is_open(node.id) else "that address takes no mail"
     mine = [one.lower() for one in postconf.split_list(values["mydestination"])]
     if where.domain.ascii in mine:
         return _local(config, values, reading, where.local.text, timeout)

@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from postmaster.directory import lookups
+from postmaster.directory import probe as probes
 from postmaster.errors import NotFoundError, PostmasterError, RightsError, ServerError
 from postmaster.files import make_folder, replace
 from postmaster.settings import Settings
@@ -145,11 +145,11 @@ def trip(settings: Settings) -> Iterator[Trip]:
             finally:
                 _clean(settings, under_way.note)
         else:
-            one = lookups.new_probe()
+            one = probes.new_probe()
             account = Account(one.address, one.password, False)
             under_way = Trip(account, Note(one.address, one.number, one.mail_id), descriptor)
             under_way.write()
-            with lookups.probe_account(settings, one):
+            with probes.probe_account(settings, one):
                 try:
                     yield under_way
                 finally:
@@ -183,7 +183,7 @@ def _clean_left(settings: Settings, path: Path) -> None:
 def _clean(settings: Settings, note: Note) -> None:
     _clean_queue(settings, note)
     if note.number < 0:
-        lookups.remove_probe(settings, note.number, note.mail_id)
+        probes.remove_probe(settings, note.number, note.mail_id)
 
 
 def _clean_queue(settings: Settings, note: Note) -> None:

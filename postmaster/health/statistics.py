@@ -118,7 +118,7 @@ def _figures(
     The mailboxes of the round trip are not among the names: nobody writes from there, and every few minutes
     there is another one.
     """
-    from postmaster.directory.lookups import is_probe
+    from postmaster.directory.probe import is_probe
     from postmaster.trace.figures import of_logs
     from postmaster.trace.sources import Period
 

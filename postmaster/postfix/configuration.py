@@ -57,14 +57,17 @@ class Wish:
     postmaster: Address | None
     probe: str = ""  # a login that may send to itself and the reflector alone
     reflector: str = ""
+    tables: str = "sqlite"  # or pgsql
+
+    def table(self, one: maps.Map) -> str:
+        """How a parameter names one of our tables."""
+        return one.table(self.config_directory, self.tables)
 
 
 def owned_parameters(wish: Wish, known: frozenset[str]) -> dict[str, str]:
     """Parameters that are ours alone. `known` are the names this Postfix has."""
 
-    def table(one: maps.Map) -> str:
-        return one.table(wish.config_directory)
-
+    table = wish.table
     wanted = {
         "compatibility_level": "3.6",
         "virtual_mailbox_domains": table(maps.MAILBOX_DOMAINS),
@@ -113,14 +116,23 @@ def owned_parameters(wish: Wish, known: frozenset[str]) -> dict[str, str]:
 
 def merged_parameters(wish: Wish, explicit: Mapping[str, str], in_force: Mapping[str, str]) -> dict[str, str]:
     """Lists of which ours come first. `explicit` is what main.cf sets, `in_force` all values."""
-    access = f"check_recipient_access {maps.CLOSED_RECIPIENTS.table(wish.config_directory)}"
-    aliases = [one.table(wish.config_directory) for one in (maps.ALIASES, maps.CATCH_ALLS)]
+    access = f"check_recipient_access {wish.table(maps.CLOSED_RECIPIENTS)}"
+    aliases = [wish.table(one) for one in (maps.ALIASES, maps.CATCH_ALLS)]
+    # Those of the other kind are of before the directory moved.
+    ours = {
+        one.table(wish.config_directory, kind)
+        for one in (maps.ALIASES, maps.CATCH_ALLS)
+        for kind in ("sqlite", "pgsql")
+    }
     theirs = [
         item
         for item in split_list(explicit.get("virtual_alias_maps", "$virtual_maps"))
-        if item not in aliases and item != "$virtual_maps"
+        if item not in ours and item != "$virtual_maps"
     ]
-    restrictions = _without(explicit.get("smtpd_recipient_restrictions", ""), access)
+    restrictions = explicit.get("smtpd_recipient_restrictions", "")
+    for kind in ("sqlite", "pgsql"):
+        old = maps.CLOSED_RECIPIENTS.table(wish.config_directory, kind)
+        restrictions = _without(restrictions, f"check_recipient_access {old}")
     wanted = {
         "virtual_alias_maps": ", ".join([*aliases, *theirs]),
         "smtpd_recipient_restrictions": ", ".join([access, *([restrictions] if restrictions else [])]),
@@ -150,6 +162,8 @@ def wanted_services(wish: Wish, present: Mapping[str, str]) -> list[Service]:
         ("smtpd_helo_restrictions", ""),
         ("smtpd_sender_restrictions", "reject_sender_login_mismatch"),
         ("smtpd_relay_restrictions", f"${_SUBMISSION_ACCESS}"),
+        # Asked once more when the text is there: a login that was locked meanwhile gets nothing in.
+        ("smtpd_end_of_data_restrictions", f"${_SUBMISSION_ACCESS}"),
         # Adds a missing Date and Message-ID: cleanup does so for mail of local clients alone.
         ("local_header_rewrite_clients", "permit_sasl_authenticated"),
         ("milter_macro_daemon_name", "ORIGINATING"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from postmaster.errors import ProcessError
 from postmaster.postfix import postconf
 from postmaster.process import DEFAULT_TIMEOUT, run, start_daemon
 
@@ -53,6 +54,8 @@ def query(
         expect=(0, 1),
         timeout=timeout,
     )
+    if done.status and "fatal:" in done.stderr:  # the status is that of a key that is not there
+        raise ProcessError(f"postmap: {done.stderr.partition('fatal: ')[2].strip()}")
     answers = {}
     for line in done.stdout.splitlines():
         key, _, value = line.partition("\t")

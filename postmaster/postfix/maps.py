@@ -1,4 +1,4 @@
-"""The look-up tables that Postfix reads: `proxy:sqlite:` map files over the views of `postfix.db`.
+"""The look-up tables that Postfix reads: map files over the views of `postfix.db`, or of a PostgreSQL.
 
 Every table is read through proxymap: a direct `sqlite:` table in a chrooted daemon can return
 uncommitted rows, and a daemon that meets a lock dies with its client's session (`dict_sqlite.c`).
@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from postmaster.address import EXTENSION_SEPARATOR
+from postmaster.served import Database
 
+SCHEMA = "postfix"  # of the views in PostgreSQL
 FOLDER = "postmaster"  # in Postfix's configuration directory
 
 _SEPARATOR = f"'{EXTENSION_SEPARATOR}'"
@@ -22,6 +24,11 @@ _SEPARATOR = f"'{EXTENSION_SEPARATOR}'"
 _SPLIT = f"instr(substr('%u', 2) || {_SEPARATOR}, {_SEPARATOR})"
 _BASE = f"substr('%u', 1, {_SPLIT})"
 _EXTENSION = f"substr('%u', {_SPLIT} + 1)"
+
+
+def kind(source: str) -> str:
+    """The type of our tables for a value of lookups.source."""
+    return "pgsql" if source == "database" else "sqlite"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,16 +41,27 @@ class Map:
     def file(self, config_directory: Path) -> Path:
         return config_directory / FOLDER / f"{self.name}.cf"
 
-    def table(self, config_directory: Path) -> str:
-        """How a parameter names it."""
-        return f"proxy:sqlite:{self.file(config_directory)}"
+    def table(self, config_directory: Path, kind: str = "sqlite") -> str:
+        """How a parameter names it. `kind` is sqlite or pgsql."""
+        return f"proxy:{kind}:{self.file(config_directory)}"
 
-    def text(self, database: Path) -> str:
-        """The file's content."""
-        return (
-            f"# Written by postmaster; the next `postmaster setup apply` writes it again.\n"
-            f"dbpath = {database}\nquery = {self.query}\n"
+    def text(self, source: Path | Database) -> str:
+        """The file's content: for a look-up file, or for the database that has the same views."""
+        begin = "# Written by postmaster; the next `postmaster setup apply` writes it again.\n"
+        if isinstance(source, Path):
+            return f"{begin}dbpath = {source}\nquery = {self.query}\n"
+        hosts = " ".join(
+            f"unix:{host}" if host.startswith("/") else f"inet:{host}:{port}" for host, port in source.hosts
         )
+        password = f"password = {source.password}\n" if source.password else ""
+        return (
+            f"{begin}hosts = {hosts}\nuser = {source.user}\n{password}dbname = {source.name}\n"
+            f"query = {self.query_in_postgresql}\n"
+        )
+
+    @property
+    def query_in_postgresql(self) -> str:
+        return self.query.replace("instr(", "strpos(").replace(" FROM ", f" FROM {SCHEMA}.")
 
 
 MAILBOX_DOMAINS = Map("mailbox_domains", "SELECT domain FROM virtual_mailbox_domain WHERE domain = '%s'")
@@ -59,8 +77,10 @@ CATCH_ALLS = Map("catch_alls", "SELECT target FROM catch_all WHERE domain = '%d'
 CLOSED_RECIPIENTS = Map(
     "closed_recipients", "SELECT action FROM recipient_access WHERE local_part = '%u' AND domain = '%d'"
 )
+#: Postfix stops at the first key that is found, so an address names those who have its whole domain too.
 SENDER_OWNERS = Map(
-    "sender_owners", "SELECT login FROM sender_login WHERE local_part = '%u' AND domain = '%d'"
+    "sender_owners",
+    f"SELECT login FROM sender_login WHERE local_part IN ({_BASE}, '') AND domain = '%d'",
 )
 SENDING_LOGINS = Map("sending_logins", "SELECT action FROM submission_login WHERE login = '%s'")
 

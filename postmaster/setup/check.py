@@ -7,18 +7,21 @@ answered is worked out here from the truth, not from the look-ups, so an error i
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from postmaster.address import Address
-from postmaster.directory import addresses, aliases, domains, forwards, graph, users
+from postmaster.address import Address, LocalPart
+from postmaster.directory import addresses, aliases, domains, forwards, grants, graph, users
 from postmaster.directory.database import open_directory
 from postmaster.directory.dead_ends import DeadEnds
 from postmaster.directory.records import Alias, Forward, User
 from postmaster.dovecot import doveadm
 from postmaster.errors import NotFoundError, RuleError
-from postmaster.postfix import control, maps, postconf
+from postmaster.postfix import classes, control, maps, postconf
+from postmaster.postfix.classes import VIRTUAL_ALIAS, VIRTUAL_MAILBOX, DomainClasses, conflicts
+from postmaster.postfix.tables import Tables
 from postmaster.process import DEFAULT_TIMEOUT
 from postmaster.settings import Settings
 from postmaster.setup.options import SetupOptions
@@ -76,7 +79,8 @@ def check(
     directory = settings.postfix.config_directory
     asked, findings = 0, list(_class_conflicts(settings, reading))
     for table, expected in _expected(reading, sample).items():
-        answers = control.query(directory, table.table(directory), expected, timeout=timeout)
+        name = table.table(directory, maps.kind(settings.lookups.source))
+        answers = control.query(directory, name, expected, timeout=timeout)
         asked += len(expected)
         for key, wanted in expected.items():
             got = frozenset(answers[key].split(",")) if key in answers else frozenset()
@@ -109,10 +113,10 @@ def check(
 
 def _logins(settings: Settings, some: list[User], timeout: float) -> tuple[int, list[Finding]]:
     """(how many were asked, what Dovecot says wrong) about users, and whether each may log in by IMAP."""
-    config = settings.dovecot.config
-    may = [user.address.ascii for user in some if user.login and user.imap]
-    others = [user.address.ascii for user in some if not (user.login and user.imap)]
-    everyone = [*may, *others]
+    config, now = settings.dovecot.config, datetime.now(UTC)
+    may = [user.address.ascii for user in some if user.imap and user.scheme and user.may_log_in(now)]
+    everyone = [user.address.ascii for user in some]
+    others = sorted(set(everyone).difference(may))
     lost = doveadm.unknown(config, everyone, timeout=timeout)
     refused = doveadm.unknown(config, may, service="imap", timeout=timeout) - lost
     let_in = set(others) - doveadm.unknown(config, others, service="imap", timeout=timeout)
@@ -167,30 +171,40 @@ def _expected(reading: Connection, sample: Sample | None = None) -> dict[maps.Ma
     else:
         everyone, others = sample.users(reading), iter(sample.aliases(reading))
         forwarding = {one.address: one for one in sample.forwards(reading, everyone)}
-    ends = DeadEnds(reading)
+    granted: dict[str, set[str]] = {}
+    for grant in grants.list_all(reading):
+        granted.setdefault(grant.address.ascii, set()).add(grant.user.ascii)
+    ends, now = DeadEnds(reading), datetime.now(UTC)
+    moment = now.timestamp()
 
     def expect(table: maps.Map, where: Address, own: set[str], in_twins: set[str] | None = None) -> None:
         answers[table][where.ascii] = frozenset(own)
         for name in twins.get(where.domain.ascii, ()):
             answers[table][f"{where.local.text}@{name}"] = frozenset(own if in_twins is None else in_twins)
 
+    def owners(where: Address) -> set[str]:
+        whole = Address(where.domain, LocalPart(""))
+        return granted.get(where.ascii, set()) | granted.get(whole.ascii, set())
+
     for user in everyone:
         where = user.address
         forward = forwarding.get(where)
-        goes = {where.ascii} if forward is None or forward.keep_copy else set()
-        goes |= {t.ascii for t in forward.targets if ends.is_open_target(t)} if forward else set()
+        goes = {where.ascii} if ends.keeps(user.id).has(moment) else set()
+        for one in forward.targets if forward else ():
+            goes |= {one.ascii} if ends.open_target(user.id, one).has(moment) else set()
         expect(maps.MAILBOXES, where, {where.ascii}, set())
         expect(maps.ALIASES, where, goes, {where.ascii})
-        expect(maps.SENDER_OWNERS, where, {where.ascii})
-        answers[maps.SENDING_LOGINS][where.ascii] = frozenset(["OK"] if user.login and user.send else [])
+        expect(maps.SENDER_OWNERS, where, {where.ascii} | owners(where))
+        answers[maps.SENDING_LOGINS][where.ascii] = frozenset(["OK"] if user.may_send(now) else [])
         expect(maps.CLOSED_RECIPIENTS, where, set() if ends.is_open(user.id) else {_REFUSAL})
     for alias in others:
-        goes = {t.ascii for t in alias.targets if ends.is_open_target(t)}
+        goes = {t.ascii for t in alias.targets if ends.open_target(alias.id, t).has(moment)}
         if alias.address.is_catch_all:
             answers[maps.CATCH_ALLS][alias.address.ascii] = frozenset(goes)
             continue
         expect(maps.ALIASES, alias.address, goes, {alias.address.ascii})
         expect(maps.CLOSED_RECIPIENTS, alias.address, set() if goes else {_REFUSAL})
+        expect(maps.SENDER_OWNERS, alias.address, owners(alias.address))
     # The refusal has commas of its own, which the answer is split at.
     refusals = answers[maps.CLOSED_RECIPIENTS]
     for key, wanted in refusals.items():
@@ -202,15 +216,19 @@ _REFUSAL = "550 5.2.1 Mailbox disabled, not accepting messages"
 
 
 def _class_conflicts(settings: Settings, reading: Connection) -> Iterator[Finding]:
-    """Domains of ours that Postfix also takes for local or relayed ones."""
+    """Domains of ours that Postfix also takes for domains of another class."""
     directory = settings.postfix.config_directory
-    ours = {domain.name.ascii for domain in domains.list_all(reading)}
-    for parameter in ("mydestination", "relay_domains"):
-        named = {item.lower() for item in postconf.split_list(postconf.value(directory, parameter))}
-        for name in sorted(ours & named):
+    ours = {
+        domain.name.ascii: VIRTUAL_ALIAS if domain.alias_of is not None else VIRTUAL_MAILBOX
+        for domain in domains.list_all(reading)
+    }
+    parameters = postconf.expanded(directory, classes.PARAMETERS)
+    tables = Tables(directory, running=control.master_pid(directory) is not None)
+    with closing(tables):
+        for name, parameter, winner in conflicts(DomainClasses(parameters, tables), ours):
             yield Finding(
                 "two_classes",
                 name,
-                f"the domain is hosted here and in {parameter}, which wins",
+                f"the domain is hosted here and in {parameter}; {winner} wins",
                 f"take it out of {parameter} in main.cf",
             )

@@ -13,6 +13,7 @@ import pwd
 from dataclasses import dataclass
 from pathlib import Path
 
+from postmaster import served
 from postmaster.address import Address, parse_address
 from postmaster.dovecot import configuration as dovecot
 from postmaster.dovecot import doveadm
@@ -103,6 +104,7 @@ def make_plan(settings: Settings, options: SetupOptions) -> Plan:
         postmaster=postmaster_address(settings, options),
         probe=settings.health.probe_address,
         reflector=settings.health.reflector,
+        tables=maps.kind(settings.lookups.source),
     )
     owned = postfix.owned_parameters(wish, known)
     merged = postfix.merged_parameters(wish, explicit, postconf.values(directory, ["proxy_read_maps"]))
@@ -141,10 +143,10 @@ def _certificate(explicit: dict[str, str], options: SetupOptions) -> tuple[Path,
 
 
 def _files(settings: Settings, options: SetupOptions, wish: postfix.Wish) -> list[PlannedFile]:
-    lookups = settings.lookups.directory
+    tables, users = _source(settings, "postfix"), _source(settings, "dovecot")
+    mode, group = _rights(tables, settings.lookups.postfix_group)
     wanted = [
-        PlannedFile(one.file(wish.config_directory), one.text(lookups / "postfix.db"), 0o644)
-        for one in maps.MAPS
+        PlannedFile(one.file(wish.config_directory), one.text(tables), mode, group) for one in maps.MAPS
     ]
     account = mail_account(settings)
     config = settings.dovecot.config
@@ -152,7 +154,7 @@ def _files(settings: Settings, options: SetupOptions, wish: postfix.Wish) -> lis
         dovecot.Wish(
             version=doveadm.version(),
             config=config,
-            database=lookups / "dovecot.db",
+            source=users,
             queue_directory=Path(postconf.value(wish.config_directory, "queue_directory")),
             server=settings.server,
             mail_root=settings.mail.root,
@@ -167,12 +169,34 @@ def _files(settings: Settings, options: SetupOptions, wish: postfix.Wish) -> lis
             postfix_user=postconf.value(wish.config_directory, "mail_owner"),
         )
     )
-    wanted += [PlannedFile(path, content, 0o644) for path, content in ours.items()]
+    mode, group = _rights(users, settings.lookups.dovecot_group)
+    wanted += [PlannedFile(path, content, mode, group) for path, content in ours.items()]
     present = _read(config)
     if present is None:
         raise ServerError(f"there is no {config}", hint=doveadm.HINT)
     wanted.append(PlannedFile(config, dovecot.with_includes(present, config.parent), 0o644))
     return wanted
+
+
+def _source(settings: Settings, server: str) -> Path | served.Database:
+    """Where a server finds its look-ups."""
+    lookups = settings.lookups
+    if lookups.source != "database":
+        return lookups.directory / f"{server}.db"
+    url: str = getattr(lookups, f"{server}_url")
+    return served.database(url, server, settings.directory.url)
+
+
+def _rights(source: Path | served.Database, group: str) -> tuple[int, int]:
+    """(mode, group) of a file that names the source: with a password, for the server's own group."""
+    if isinstance(source, Path) or not source.is_secret:
+        return 0o644, 0
+    import grp
+
+    try:
+        return 0o640, grp.getgrnam(group).gr_gid
+    except KeyError:
+        raise ServerError(f"there is no group {group}", hint="see the settings of lookups") from None
 
 
 def mail_account(settings: Settings) -> tuple[int, int, str] | None:

@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from postmaster.directory import lookups
+from postmaster.directory.probe import Probe, probe_account
 from postmaster.errors import ServerError
 from postmaster.postfix import control, postconf
 from postmaster.postfix.logfiles import log_files
@@ -48,7 +48,7 @@ def prove(settings: Settings) -> list[Proof]:
     """Try everything. Raises ServerError at the first thing that does not work."""
     watch = _Watch(settings)
     proofs = [greet(settings, name, port, watch.raise_if_dead) for name, port in _listeners(settings)]
-    with lookups.probe_account(settings) as probe:
+    with probe_account(settings) as probe:
         proofs += [
             _recipients(settings, probe, watch.raise_if_dead),
             _outsider(settings),
@@ -113,7 +113,7 @@ def _smtp(settings: Settings, source: str | None = None, port: int | None = None
     return client
 
 
-def _recipients(settings: Settings, probe: lookups.Probe, watch: Callable[[], None]) -> Proof:
+def _recipients(settings: Settings, probe: Probe, watch: Callable[[], None]) -> Proof:
     """A known address gets 250, an unknown one 550. Waits while Postfix is still reloading."""
     unknown = f"nobody@{probe.domain}"
     begun = time.monotonic()
@@ -182,7 +182,7 @@ def _login(settings: Settings, service: str, port: int, attempt: Callable[[], No
     return Proof(f"{service} login", "ok", "the password is taken")
 
 
-def _try_imap(settings: Settings, probe: lookups.Probe) -> None:
+def _try_imap(settings: Settings, probe: Probe) -> None:
     # No wrong password is tried: Dovecot would slow down every login from this address for a while.
     client = imaplib.IMAP4(settings.server.address, settings.server.imap_port, timeout=TIMEOUT)
     try:
@@ -192,7 +192,7 @@ def _try_imap(settings: Settings, probe: lookups.Probe) -> None:
         client.shutdown()
 
 
-def _try_pop3(settings: Settings, probe: lookups.Probe) -> None:
+def _try_pop3(settings: Settings, probe: Probe) -> None:
     client = poplib.POP3(settings.server.address, settings.server.pop3_port, timeout=TIMEOUT)
     try:
         client.stls(tls_context())
@@ -202,7 +202,7 @@ def _try_pop3(settings: Settings, probe: lookups.Probe) -> None:
         client.close()
 
 
-def _try_submission(settings: Settings, probe: lookups.Probe) -> None:
+def _try_submission(settings: Settings, probe: Probe) -> None:
     with _smtp(settings, port=settings.server.submission_port) as client:
         client.starttls(context=tls_context())
         client.ehlo()

@@ -167,21 +167,32 @@ _WORDS = (b"sasl_username=", b"authentication failed", b"-login: ", b"status=", 
 
 def look(logs: Sequence[Sequence[Source]], period: Period, limits: Limits, notes: Notes) -> list[Finding]:
     """The findings of a period. Logs of one server in several files are read side by side in time."""
-    import heapq
-
     suspicions = Suspicions(limits)
-    streams = [_lines(within(log, period), period, notes) for log in logs]
-    for line in heapq.merge(*streams, key=lambda one: one.time):
+    for line in merged(logs, period, notes):
         suspicions.add(line)
     return suspicions.findings()
 
 
-def _lines(sources: Iterable[Source], period: Period, notes: Notes) -> Iterator[Line]:
+def merged(
+    logs: Sequence[Sequence[Source]], period: Period, notes: Notes, more: Sequence[bytes] = ()
+) -> Iterator[Line]:
+    """The lines about logins and about the messages of logins, in the order of time.
+
+    `more`: also lines with one of these in them.
+    """
+    import heapq
+
+    words = (*_WORDS, *more)
+    streams = [_lines(within(log, period), period, notes, words) for log in logs]
+    return heapq.merge(*streams, key=lambda one: one.time)
+
+
+def _lines(sources: Iterable[Source], period: Period, notes: Notes, words: Sequence[bytes]) -> Iterator[Line]:
     for source in sources:
         clock = Clock(source.reference)
         for block in blocks(source, period, notes):
             for raw in block.split(b"\n"):
-                if any(word in raw for word in _WORDS):
+                if any(word in raw for word in words):
                     line = parse(raw.decode("utf-8", "surrogateescape"), clock)
                     if line is not None:
                         yield line

@@ -21,13 +21,16 @@ from postmaster.health.finding import Finding, Measure, Severity
 from postmaster.health.report import Report, Reported, prometheus
 from postmaster.postfix import configuration
 from postmaster.queue import expression, store, trash
+from postmaster.routing import hops, sender
+from postmaster.routing.check import CODES
+from postmaster.routing.check_local import LOCAL_CODES
 from postmaster.settings import PREFIX, Settings
 from tests.tools import code_table, command_pages
 from tests.tools.documented import DOCS, ROOT, rows, section
 
 PAGES = sorted([*DOCS.glob("*.md"), *ROOT.glob("*.md")])
 ELSEWHERE = (expression, state, store, trash)  # rooms with errors of their own
-BENEATH = {"answer", "open_target"}  # views that no server asks, only other views
+BENEATH = {"answer", "open_target", "may"}  # views that no server asks, only other views
 TYPES = {
     "str": "text",
     "Path": "path",
@@ -131,6 +134,21 @@ def test_the_page_of_servers_has_every_parameter() -> None:
     merged = configuration.merged_parameters(wish, {}, {"proxy_read_maps": ""})
     written = [row[0] for row in rows(section("servers.md", "Parameters in main.cf"))]
     assert sorted(written) == sorted([*owned, *merged])
+
+
+@pytest.mark.parametrize(
+    ("heading", "real"),
+    [
+        ("Codes of directory check", set(CODES)),
+        ("Codes of local alias check and local forward check", set(LOCAL_CODES)),
+        ("Rules", set(hops.RULES)),
+        ("Problems", set(hops.PROBLEMS)),
+        ("postmaster sender", set(sender.RULES)),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_the_page_of_routing_has_every_code_and_rule(heading: str, real: set[str]) -> None:
+    assert {row[0] for row in rows(section("routing.md", heading))} == real
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

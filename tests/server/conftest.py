@@ -6,12 +6,15 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 
 import pytest
 
-from postmaster.lab import lifecycle
+from postmaster.lab import base, lifecycle
+from postmaster.lab.layout import Layout
+from postmaster.postfix import control, postconf
 from tests.conftest import MARK
 from tests.tools.killing import build_shim
 from tests.tools.mail import Lab
@@ -70,3 +73,33 @@ def outside(lab: Lab) -> Iterator[Sink]:
     """Everyone else's mail server, while the test lasts."""
     with listening(lab.status.outbound_port) as sink:
         yield sink
+
+
+@pytest.fixture(scope="session")
+def pliable(place: Callable[[], Path]) -> Iterator[Lab]:
+    """A running lab whose configuration and whole directory a test may change; `configured` puts it back."""
+    started = start_lab(place())
+    yield started
+    lifecycle.remove(started.root)
+
+
+@contextmanager
+def configured(lab: Lab, *, reload: bool = True, **parameters: str) -> Iterator[Path]:
+    """Set parameters of a lab's Postfix while the block lasts; gives its configuration directory.
+
+    Without `reload` running daemons go on as before, and what is started anew sees the change.
+    """
+    directory = lab.settings.postfix.config_directory
+    layout = Layout(lab.root)
+    before = (directory / "main.cf").read_bytes()
+    postconf.set_values(directory, parameters)
+    base.settle(layout)
+    if reload:
+        control.reload(directory)
+    try:
+        yield directory
+    finally:
+        (directory / "main.cf").write_bytes(before)
+        base.settle(layout)
+        if reload:
+            control.reload(directory)

@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 
-from postmaster.lab import lifecycle
-from postmaster.postfix import postconf
+from postmaster.lab import base, lifecycle
+from postmaster.lab.layout import Layout
+from postmaster.postfix import maps, postconf
 from postmaster.process import run
 from tests.tools.documented import json_keys, key_paths
 from tests.tools.mail import PATIENCE, Lab
 
-from .conftest import start_lab
+from .conftest import configured, start_lab
 
 
 def ask(lab: Lab, *words: str, expect: int = 0) -> Any:
@@ -49,6 +50,65 @@ def test_of_setup_and_lab(own: Lab) -> None:
     assert set(ask(own, "lab", "remove", str(own.root), "--yes")) == {"directory", "removed"}
     with pytest.raises(Exception, match="is no lab"):
         lifecycle.status(own.root)
+
+
+def test_of_explaining_with_everything_in_it(pliable: Lab) -> None:
+    """A running server that differs, a problem, a grant: no list is empty, so each key shows."""
+    name = "json-keys.test"
+    with pliable.change() as make:
+        make.domain(name)
+        make.user(f"amy@{name}")
+        make.user(f"bob@{name}")
+        make.alias(f"team@{name}", f"amy@{name}")
+        make.switch(f"amy@{name}", receive=False)
+    directory = pliable.settings.postfix.config_directory
+    assert key_paths(ask(pliable, "sender", "grant", f"amy@{name}", f"team@{name}")) == json_keys("sender")
+    assert [key_paths(row) for row in ask(pliable, "sender", "list")] == [json_keys("sender")]
+    ask(pliable, "address", "explain", f"amy@{name}")  # from now on its daemons have the old configuration
+    ask(pliable, "sender", "explain", f"amy@{name}", f"bob@{name}")
+    file = maps.SENDER_OWNERS.file(directory)
+    before, main = file.read_text(), (directory / "main.cf").read_bytes()
+    try:
+        file.write_text(
+            before.replace("query = ", "query = SELECT 'x' FROM sender_login WHERE '%s' = '' OR 1 UNION ")
+        )
+        postconf.set_values(directory, {"virtual_transport": "smtp:[127.0.0.1]:9"})
+        base.settle(Layout(pliable.root))
+        found = ask(pliable, "sender", "explain", f"amy@{name}", f"team@{name}")
+        assert key_paths(found) == json_keys("sender explain")
+        explained = ask(pliable, "address", "explain", f"amy@{name}")
+        real = {key for key in key_paths(explained) if not key.startswith("limits.")}
+        assert real == json_keys("address explain")
+    finally:
+        file.write_text(before)
+        (directory / "main.cf").write_bytes(main)
+        base.settle(Layout(pliable.root))
+    revoked = ask(pliable, "sender", "revoke", f"amy@{name}", f"team@{name}", "--yes")
+    assert key_paths(revoked) == json_keys("sender") | {"removed"}
+    rows = ask(pliable, "directory", "check", expect=4)
+    assert rows
+    assert all(key_paths(row) == json_keys("directory check") for row in rows)
+    with pliable.change() as make:
+        make.remove("alias", f"team@{name}")
+        for user in (f"amy@{name}", f"bob@{name}"):
+            make.remove("user", user)
+        make.remove("domain", name)
+
+
+def test_of_local_mail(pliable: Lab) -> None:
+    directory = pliable.settings.postfix.config_directory
+    table = f"hash:{directory}/json-aliases"
+    with configured(pliable, reload=False, alias_maps=table, alias_database=table, mydestination="here.test"):
+        made = ask(pliable, "local", "alias", "set", "root", "nobody-here")
+        assert key_paths(made) == json_keys("local alias set")
+        shown = ask(pliable, "local", "alias", "show", "root")
+        assert key_paths(shown) == json_keys("local alias")
+        assert ask(pliable, "local", "alias", "list") == [shown]
+        rows = ask(pliable, "local", "alias", "check", expect=4)
+        assert all(key_paths(row) == json_keys("directory check") for row in rows)
+        assert key_paths(ask(pliable, "local", "forward", "show", "games")) == json_keys("local forward")
+        gone = ask(pliable, "local", "alias", "remove", "root", "--yes")
+        assert key_paths(gone) == (json_keys("local alias") | {"removed"}) - {"line", "fault"}
 
 
 def test_of_the_queue_and_of_health(lab: Lab, domain: str) -> None:

@@ -8,14 +8,16 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from postmaster.address import parse_address
 from postmaster.directory.migrate import initialise
-from postmaster.settings import Settings, as_toml
+from postmaster.lifecycle import removal
+from postmaster.settings import DovecotSettings, MailSettings, PostfixSettings, Settings, as_toml
 from tests.tools import killing
 from tests.tools.as_user import command
 from tests.tools.building import HASH, open_builder, settings_under
@@ -107,7 +109,13 @@ class Scene:
 @pytest.fixture
 def scene(place: Callable[[], Path], shim: Path) -> Iterator[Scene]:
     folder = place()
-    settings = settings_under(folder)
+    # No servers here, and never the machine's own.
+    settings = replace(
+        settings_under(folder),
+        mail=MailSettings(folder / "mail", user="root"),
+        postfix=PostfixSettings(folder / "none"),
+        dovecot=DovecotSettings(folder / "none" / "dovecot.conf"),
+    )
     initialise(settings)
     with open_builder(settings) as make:
         make.domain("kill.test")
@@ -210,12 +218,100 @@ def test_user_remove(scene: Scene) -> None:
     until_done(scene, lambda n: {"command": ["user", "remove", "carl@kill.test", "--yes"]}, after)
 
 
-#: Three hundred writes: some of them each time, all of them where there is time.
-STEPS = [pytest.param(5, id="every fifth"), pytest.param(1, id="every one", marks=pytest.mark.full)]
+#: Hundreds of writes: some of them each time, all of them where there is time.
+STEPS = [pytest.param(9, id="every ninth"), pytest.param(1, id="every one", marks=pytest.mark.full)]
+
+
+def make_mail(scene: Scene) -> Path:
+    """A user carl with mail in several folders, made anew where there is none."""
+    mail_id = scene.value(
+        "SELECT mail_id FROM account c JOIN address a ON a.id = c.id WHERE a.local_part = 'carl'"
+    )
+    folder = scene.settings.mail.root / str(mail_id)
+    for name in ("new", "cur", ".Sent/cur"):
+        (folder / "Maildir" / name).mkdir(parents=True, exist_ok=True)
+        (folder / "Maildir" / name / "1.mail").write_text("Subject: x")
+    return folder
+
+
+def whole(folder: Path) -> bool:
+    return len(list(folder.rglob("1.mail"))) == 3
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("mail", ["trash", "delete"])
+def test_user_remove_with_mail_leaves_one_state_or_the_other_and_is_finished(
+    scene: Scene, mail: str, step: int
+) -> None:
+    with open_builder(scene.settings) as make:
+        make.user("carl@kill.test")
+    folder = make_mail(scene)
+
+    def after(n: int, status: int) -> None:
+        nonlocal folder
+        trashed = scene.settings.mail.root / ".trash" / folder.name
+        there = scene.value("SELECT 1 FROM address WHERE local_part = 'carl'") is not None
+        if there:
+            assert status != 0
+            assert whole(folder)
+            assert not trashed.exists()
+            return
+        # It was committed. What is left over is known by name, and no folder is there that is not.
+        left = scene.value(f"SELECT mail FROM removed_mailbox WHERE mail_id = '{folder.name}'")
+        assert left == mail or (mail == "delete" and left is None)
+        assert not (folder.exists() and trashed.exists())
+        if mail == "trash":
+            assert whole(folder) or whole(trashed)
+        elif left is None:
+            assert not folder.exists()
+            assert not trashed.exists()
+        with open_builder(scene.settings) as make:
+            removal.finish(make.directory)
+            assert not folder.exists()
+            assert whole(trashed) == (mail == "trash")
+            if mail == "trash":
+                removal.restore(make.directory, parse_address("carl@kill.test"), password_hash=HASH)
+                assert whole(folder)
+            else:
+                make.user("carl@kill.test")
+                folder = make_mail(scene)
+
+    command = ["user", "remove", "carl@kill.test", "--mail", mail, "--yes"]
+    until_done(scene, lambda _: {"command": command}, after, step=step)
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("step", STEPS)
+def test_user_restore_brings_the_mail_back_or_leaves_it_in_the_trash(scene: Scene, step: int) -> None:
+    with open_builder(scene.settings) as make:
+        make.user("carl@kill.test")
+        folder = make_mail(scene)
+        removal.remove(make.directory, parse_address("carl@kill.test"))
+    trashed = scene.settings.mail.root / ".trash" / folder.name
+
+    def after(n: int, status: int) -> None:
+        there = scene.value("SELECT 1 FROM address WHERE local_part = 'carl'") is not None
+        assert whole(folder) or whole(trashed)
+        assert not (folder.exists() and trashed.exists())
+        assert not there or whole(folder)
+        with open_builder(scene.settings) as make:
+            if there:
+                removal.remove(make.directory, parse_address("carl@kill.test"))
+            else:
+                assert status != 0
+                removal.finish(make.directory)
+        assert whole(trashed)
+
+    until_done(scene, lambda _: {"command": ["user", "restore", "carl@kill.test"]}, after, step=step)
+
+
+#: The same of more rows.
+BULK_STEPS = [pytest.param(5, id="every fifth"), pytest.param(1, id="every one", marks=pytest.mark.full)]
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("step", BULK_STEPS)
 def test_a_bulk_change_of_500_rows(scene: Scene, step: int) -> None:
     with open_builder(scene.settings) as make:
         make.users([f"bulk{number}@kill.test" for number in range(BULK)])

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import func, insert, select
 
 from postmaster.address import Address, Domain, parse_address, parse_alias_address, parse_domain
-from postmaster.directory import aliases, domains, forwards, schema, users
+from postmaster.directory import aliases, domains, forwards, graph, rename, schema, users
 from postmaster.directory.database import Directory, open_directory
 from postmaster.settings import DirectorySettings, LookupsSettings, MailSettings, Settings, StateSettings
 
@@ -93,6 +94,50 @@ class Builder:
     def switch(self, where: str, **given: Any) -> Any:
         with self.directory.change() as change:
             return users.update(change, A(where), **given)
+
+    def app_password(self, where: str, name: str, secret: str = "") -> int:
+        """An app password for everything, as a plain row."""
+        with self.directory.change() as change:
+            digest = hashlib.sha256((secret or f"{where} {name}").encode()).hexdigest()
+            row = {"account_id": users.show(change.connection, A(where)).id, "name": name, "sha256": digest}
+            rights = dict.fromkeys(("imap", "pop3", "send"), True)
+            return change.insert(schema.app_password, {**row, **rights, "created_at": change.now})
+
+    def grant(self, where: str, other: str) -> int:
+        """Let a user send as another address, or with `@domain` as a whole domain; as a plain row."""
+        with self.directory.change() as change:
+            here = graph.hosted(change.connection, A(other).domain)
+            assert here is not None
+            row = {"account_id": users.show(change.connection, A(where)).id, "domain_id": here.home_id}
+            local_part = A(other).local.text
+            return change.insert(
+                schema.sender_grant, {**row, "local_part": local_part, "created_at": change.now}
+            )
+
+    def until(self, where: str, seconds: float) -> None:
+        """Let an address end so many seconds from now."""
+        with self.directory.change() as change:
+            here = graph.hosted(change.connection, A(where).domain)
+            assert here is not None
+            node = graph.find(change.connection, here.home_id, here.home, A(where).local.text)
+            assert node is not None
+            change.update(schema.address, node.id, {"until": change.now + timedelta(seconds=seconds)})
+
+    def set(self, where: str, **values: Any) -> None:
+        """Columns of a user's account, past every rule."""
+        with self.directory.change() as change:
+            change.update(schema.account, users.show(change.connection, A(where)).id, values)
+
+    def rename(self, old: str, new: str, **given: Any) -> Any:
+        """Another address for a user, or another name for a domain."""
+        with self.directory.change() as change:
+            if "@" in old:
+                return rename.rename_user(change, A(old), A(new), **given)
+            return rename.rename_domain(change, D(old), D(new), **given)
+
+    def now(self) -> datetime:
+        """This moment as the truth holds it."""
+        return datetime.now(UTC).replace(tzinfo=None)
 
     def remove(self, kind: str, where: str) -> Any:
         with self.directory.change() as change:

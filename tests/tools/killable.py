@@ -17,18 +17,20 @@ from typing import Any
 
 import postmaster.cli.health.check
 import postmaster.cli.publish
-import postmaster.cli.user
+import postmaster.cli.user.accounts
+import postmaster.cli.user.remove
 import postmaster.health.checks.webmail
 import postmaster.health.judge
 import postmaster.health.record
 import postmaster.health.report.rows
+import postmaster.lifecycle.removal
 from postmaster.address import parse_address
 from postmaster.cli.main import main
 from postmaster.directory import passwords, users
 from postmaster.directory.database import open_directory
 from postmaster.settings import load_settings
 
-LOADED = (postmaster.cli, postmaster.health, passwords)
+LOADED = (postmaster.cli, postmaster.health, postmaster.lifecycle, passwords)
 
 
 def bulk(settings_file: str, first: int, last: int, name: str) -> int:

@@ -6,6 +6,7 @@
 #include <dlfcn.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -40,3 +41,6 @@ WRAP(int, fsync, (int fd), (fd))
 WRAP(int, fdatasync, (int fd), (fd))
 WRAP(int, unlink, (const char *path), (path))
 WRAP(int, rename, (const char *from, const char *to), (from, to))
+WRAP(int, renameat, (int at, const char *from, int other, const char *to), (at, from, other, to))
+WRAP(int, unlinkat, (int at, const char *path, int flags), (at, path, flags))
+WRAP(int, mkdirat, (int at, const char *path, mode_t mode), (at, path, mode))

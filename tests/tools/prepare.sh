@@ -7,7 +7,7 @@ set -eu
 cd "$(dirname "$0")/../.."
 
 SERVERS="postfix postfix-sqlite dovecot-core dovecot-imapd dovecot-pop3d dovecot-lmtpd dovecot-sieve
-dovecot-managesieved dovecot-sqlite"
+dovecot-managesieved dovecot-sqlite postfix-pgsql dovecot-pgsql postgresql"
 BUILD="gcc libc6-dev"
 # What counts and packed logs are compared with; qshape, of Postfix, is written in Perl.
 LOGS="perl pflogsumm zstd xz-utils"

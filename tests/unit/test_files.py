@@ -55,3 +55,17 @@ def test_what_cannot_be_written_leaves_the_old_one(tmp_path: Path, monkeypatch: 
         files.replace(target, b"new", 0o644, os.getuid(), os.getgid())
     assert target.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_only_regular_files_are_read_and_never_more_than_asked(tmp_path: Path) -> None:
+    file, pipe, link = tmp_path / "file", tmp_path / "pipe", tmp_path / "link"
+    file.write_bytes(b"abcdef")
+    os.mkfifo(pipe)
+    link.symlink_to(file)
+    assert files.read_regular(file, 4)[0] == b"abcd"
+    assert files.read_regular(link, 10)[0] == b"abcdef"
+    for path in (pipe, tmp_path, Path("/dev/zero"), tmp_path / "none", Path("a\0b")):
+        with pytest.raises(OSError, match=r"not a|No such|Is a"):
+            files.read_regular(path, 4)
+    with pytest.raises(OSError, match="symbolic links"):
+        files.read_regular(link, 4, follow=False)

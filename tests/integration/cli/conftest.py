@@ -7,14 +7,14 @@ import json
 import os
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from postmaster.cli.main import main
-from postmaster.settings import as_toml
+from postmaster.settings import DovecotSettings, PostfixSettings, as_toml
 from tests.tools.building import settings_under
 
 
@@ -54,7 +54,12 @@ def bare(
 ) -> Iterator[Cli]:
     """A command line whose directory is not made yet."""
     file = tmp_path / "postmaster.toml"
-    file.write_text(as_toml(settings_under(tmp_path / "d")))
+    made = settings_under(tmp_path / "d")
+    none = tmp_path / "none"  # the machine's own servers are never meant
+    none.mkdir()
+    (none / "main.cf").write_text(f"compatibility_level = 3.6\nqueue_directory = {tmp_path}/spool\n")
+    made = replace(made, postfix=PostfixSettings(none), dovecot=DovecotSettings(none / "dovecot.conf"))
+    file.write_text(as_toml(made))
     before = os.umask(0o022)
     yield Cli(file, capsys, monkeypatch)
     os.umask(before)

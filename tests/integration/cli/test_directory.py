@@ -79,7 +79,7 @@ def test_tables_for_people(house: Cli) -> None:
         "bücher.example  example.org      0        0",
     ]
     assert "team@example.org  amy@example.org, bob@example.org" in house("alias", "list").out
-    assert re.search(r"^bob@example\.org +bob@elsewhere\.test +yes$", house("forward", "list").out, re.M)
+    assert re.search(r"^bob@example\.org +bob@elsewhere\.test +yes +-$", house("forward", "list").out, re.M)
     shown = house("user", "show", "bob@bücher.example").out
     assert "address      bob@example.org" in shown
     assert "bob@elsewhere.test" in shown
@@ -145,7 +145,7 @@ def test_aliases_are_set_edited_and_removed(house: Cli) -> None:
     assert dry.json["removed"] is False
     house("alias", "show", "team@example.org")
     gone = house("alias", "remove", "team@example.org", "--yes")
-    assert "undo: postmaster alias set team@example.org amy@example.org" in gone.err
+    assert "undo: postmaster undo " in gone.err
     assert "is no alias" in house("alias", "show", "team@example.org", expect=1).err
 
 
@@ -156,7 +156,7 @@ def test_forwards(house: Cli) -> None:
     assert told["before"] is None
     assert told["after"]["keep_copy"] is False
     gone = house("forward", "remove", "amy@example.org", "--yes")
-    assert "undo: postmaster forward set amy@example.org amy@elsewhere.test --no-keep-copy" in gone.err
+    assert "undo: postmaster undo " in gone.err
 
 
 def test_removing_a_user_names_the_folder_and_who_lost_a_target(house: Cli) -> None:
@@ -165,7 +165,7 @@ def test_removing_a_user_names_the_folder_and_who_lost_a_target(house: Cli) -> N
     house("user", "show", "bob@example.org")
     gone = house("user", "remove", "bob@example.org", "--yes", "-o", "json").json
     assert gone["dropped_from"] == ["team@example.org"]
-    assert "/mail/" in gone["mail_folder"]
+    assert (gone["mail"], gone["mail_folder"]) == ("trash", None)  # no mail ever came
     stays = house("user", "remove", "amy@example.org", "--yes", expect=1)
     assert "team@example.org" in stays.err
 
@@ -176,7 +176,7 @@ def test_removing_a_domain_names_the_obstacles(house: Cli) -> None:
         assert obstacle in refused
     assert house("domain", "remove", "bücher.example", "--dry-run", "-o", "json").json["removed"] is False
     gone = house("domain", "remove", "bücher.example", "--yes")
-    assert "undo: postmaster domain add bücher.example --alias-of example.org" in gone.err
+    assert "undo: postmaster undo " in gone.err
 
 
 def test_publish_has_nothing_to_do_and_rebuilds_when_told(house: Cli) -> None:

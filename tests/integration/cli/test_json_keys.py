@@ -26,7 +26,12 @@ def test_of_lists_and_of_one(house: Cli, noun: str) -> None:
     rows: list[dict[str, Any]] = house(noun, "list", "-o", "json").json
     assert rows
     assert all(key_paths(row) == documented for row in rows)
-    more = {"forward", "keep_copy"} if noun == "user" else set()
+    more = set()
+    if noun == "user":
+        use = {"last_login", "usage_bytes", "usage_messages"}
+        more = {"forward", "keep_copy"} | use
+        (row, *_) = house("user", "list", "--usage", "-o", "json").json
+        assert key_paths(row) == documented | use
     assert keys(house, noun, "show", WHERE.get(noun, "bob@example.org")) == documented | more
 
 
@@ -85,3 +90,59 @@ def test_of_an_error(house: Cli) -> None:
         "message": "there is no user carl@example.org",
         "hint": "postmaster user list shows what there is",
     }
+
+
+def test_of_the_history_and_of_undo(house: Cli) -> None:
+    documented = json_keys("history")
+
+    def of_entry(found: Any) -> set[str]:
+        for change in found["changes"]:
+            assert all(set(pair) == {"before", "after"} for pair in change["values"].values())
+            change["values"] = {}
+        return key_paths(found)
+
+    rows = house("history", "-o", "json").json
+    assert {len(row["changes"]) > 0 for row in rows} == {True}
+    assert all(of_entry(row) == documented for row in rows)
+    assert of_entry(house("history", "--entry", "2", "-o", "json").json) == documented
+    for how in ("--dry-run", "--yes"):
+        assert of_entry(house("undo", how, "-o", "json").json) | {"notes"} == json_keys("undo")
+
+
+def test_of_the_life_of_an_account(house: Cli) -> None:
+    def of_lock(found: Any) -> set[str]:
+        return key_paths(found) | {
+            key for key in json_keys("user lock") if "[]." in key or key[:5] == "sent."
+        }
+
+    where = "amy@example.org"
+    made = keys(house, "user", "app-password", "add", where, "phone")
+    assert made == json_keys("user app-password") | {"password"}
+    (row,) = house("user", "app-password", "list", where, "-o", "json").json
+    assert key_paths(row) == json_keys("user app-password")
+    assert keys(house, "user", "app-password", "revoke", where, "phone") == {"address", "revoked"}
+    locked = house("user", "lock", where, "--yes", "-o", "json", expect=None)
+    assert of_lock(locked.json) == json_keys("user lock")
+    assert locked.status in (0, 3)
+    unlocked = keys(house, "user", "unlock", where, "--generate")
+    assert unlocked == json_keys("user unlock") | {"password"}
+    renamed = ("user", "rename", where, "ash@example.org")
+    assert keys(house, *renamed, "--dry-run") == json_keys("user rename")
+    assert of_lock(house(*renamed, "-o", "json", expect=None).json) >= json_keys("user rename")
+    for how in ("--dry-run", "--yes"):
+        done = house("domain", "rename", "example.org", "example.com", how, "-o", "json", expect=None)
+        assert key_paths(done.json) == json_keys("domain rename")
+    house("alias", "remove", "@example.com", "--yes")
+    house("alias", "remove", "amy@example.com", "--yes")
+    assert keys(house, "user", "remove", "ash@example.com", "--yes") == json_keys("user remove")
+    (row,) = house("user", "trash", "list", "-o", "json").json
+    assert key_paths(row) == json_keys("user trash")
+    assert keys(house, "user", "trash", "purge", "--all", "--dry-run") == {"purged", "deleted"}
+    assert keys(house, "user", "restore", "ash@example.com") == json_keys("user restore")
+
+
+def test_of_copies_of_the_directory(house: Cli) -> None:
+    copy = str(house.file.parent / "copy.db")
+    assert keys(house, "directory", "backup", copy) == json_keys("directory backup")
+    restored = house("directory", "restore", copy, "--yes", "-o", "json").json
+    assert key_paths(restored) == json_keys("directory restore")

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import sqlite3
-from contextlib import closing
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +12,12 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import select
+from sqlalchemy import inspect, select
 
 from postmaster.address import parse_address
 from postmaster.directory import passwords, quick, users
-from postmaster.directory.database import Directory, make_engine, open_directory
+from postmaster.directory.database import Directory, open_directory
+from postmaster.directory.engines import make_engine
 from postmaster.directory.migrate import initialise, migrations_folder, upgrade
 from postmaster.directory.schema import JOURNALLED, REVISION, account, journal, journal_row, metadata
 from postmaster.errors import DirectoryError
@@ -25,9 +25,12 @@ from postmaster.settings import DirectorySettings, Settings
 from tests.tools.building import Builder, settings_under
 
 
-def rows(path: Path) -> dict[str, list[Any]]:
-    with closing(sqlite3.connect(path)) as connection:
-        return {name: connection.execute(f"SELECT * FROM {name}").fetchall() for name in metadata.tables}
+def rows(directory: Directory) -> dict[str, list[Any]]:
+    with directory.engine.connect() as connection:
+        return {
+            name: list(connection.execute(select(table).order_by(*table.primary_key)).all())
+            for name, table in metadata.tables.items()
+        }
 
 
 def test_init_says_what_it_did_and_repeating_it_does_nothing(tmp_path: Path) -> None:
@@ -62,12 +65,9 @@ def test_a_missing_truth_is_told_with_the_command_to_run(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("revision", "hint"), [("0000", "run: postmaster init"), ("9999", "install the newer")]
 )
-def test_a_truth_of_another_version_is_refused(
-    settings: Settings, tmp_path: Path, revision: str, hint: str
-) -> None:
-    with closing(sqlite3.connect(tmp_path / "directory.db")) as connection:
-        connection.execute("UPDATE alembic_version SET version_num = ?", (revision,))
-        connection.commit()
+def test_a_truth_of_another_version_is_refused(settings: Settings, revision: str, hint: str) -> None:
+    with open_directory(settings) as directory, directory.engine.begin() as connection:
+        connection.exec_driver_sql(f"UPDATE alembic_version SET version_num = '{revision}'")
     with pytest.raises(DirectoryError, match=f"version {revision}") as caught, open_directory(settings):
         pass
     assert caught.value.hint is not None
@@ -118,9 +118,9 @@ def test_what_changes_nothing_is_not_journalled(directory: Directory, make: Buil
         assert len(reading.execute(select(journal)).all()) == before
 
 
-def test_an_exception_rolls_everything_back(directory: Directory, make: Builder, tmp_path: Path) -> None:
+def test_an_exception_rolls_everything_back(directory: Directory, make: Builder) -> None:
     make.domain("example.org")
-    before = rows(tmp_path / "directory.db")
+    before = rows(directory)
 
     def fail() -> None:
         with directory.change() as change:
@@ -129,7 +129,7 @@ def test_an_exception_rolls_everything_back(directory: Directory, make: Builder,
 
     with pytest.raises(RuntimeError):
         fail()
-    assert rows(tmp_path / "directory.db") == before
+    assert rows(directory) == before
 
 
 def test_every_row_can_be_told_from_the_journal_alone(directory: Directory, make: Builder) -> None:
@@ -167,37 +167,48 @@ def test_a_password_reaches_the_truth_only_as_a_hash(
         assert b"korrekt-pferd" not in path.read_bytes()
 
 
-def test_migrations_and_tables_agree(tmp_path: Path) -> None:
-    engine = make_engine(settings_under(tmp_path), create=True)
-    upgrade(engine)
-    with engine.connect() as connection:
+def test_migrations_and_tables_agree(directory: Directory) -> None:
+    with directory.engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, metadata) == []
-    engine.dispose()
 
 
 def test_the_newest_migration_is_the_one_this_code_needs() -> None:
     assert ScriptDirectory(str(migrations_folder())).get_current_head() == REVISION
 
 
-def test_migrations_walk_up_and_down_with_data_in_them(
-    directory: Directory, make: Builder, tmp_path: Path
-) -> None:
+def test_migrations_walk_up_and_down_with_data_in_them(directory: Directory, make: Builder) -> None:
     make.domain("example.org")
     make.domain("example.net", alias_of="example.org")
     make.user("amy@example.org", quota=1 << 20)
     make.alias("list@example.org", "amy@example.org", "x@elsewhere.example")
-    before = rows(tmp_path / "directory.db")
+    before = rows(directory)
     script = ScriptDirectory(str(migrations_folder()))
     revisions = [revision.revision for revision in script.walk_revisions()]
     for revision in [*revisions[1:], *reversed(revisions[:-1])]:
         upgrade(directory.engine, revision)
-    assert rows(tmp_path / "directory.db") == before
+    assert rows(directory) == before
     upgrade(directory.engine, "base")
-    with closing(sqlite3.connect(tmp_path / "directory.db")) as connection:
-        left = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
-    assert {name for (name,) in left} <= {"alembic_version", "sqlite_sequence"}
+    assert set(inspect(directory.engine).get_table_names()) <= {"alembic_version", "sqlite_sequence"}
     upgrade(directory.engine)
+
+
+def test_going_back_a_version_opens_nothing_that_was_closed(directory: Directory, make: Builder) -> None:
+    make.domain("example.org")
+    for name in ("amy", "bob", "carl", "dora"):
+        make.user(f"{name}@example.org")
+        make.app_password(f"{name}@example.org", name)
+        make.grant(f"{name}@example.org", "@example.org")
+    make.set("amy@example.org", locked_at=datetime(2026, 6, 1))
+    make.set("bob@example.org", password="")
+    make.until("carl@example.org", -1)
+    make.until("dora@example.org", 3600)
+    upgrade(directory.engine, "0001")
+    with directory.read() as connection:
+        rights = connection.execute(select(account.c.login, account.c.receive).order_by(account.c.id)).all()
+    assert rights == [(0, 1), (0, 1), (0, 0), (1, 1)]
+    upgrade(directory.engine)
+    make.user("eve@example.org")
 
 
 def test_completion_knows_names_and_never_fails(settings: Settings, make: Builder, tmp_path: Path) -> None:
@@ -211,10 +222,15 @@ def test_completion_knows_names_and_never_fails(settings: Settings, make: Builde
     assert quick.names(settings, "forward") == ["amy@example.org"]
     assert quick.names(settings, "address", "a") == ["all@example.org", "amy@example.org"]
     assert quick.names(settings_under(tmp_path / "missing"), "user") == []
+
+
+@pytest.mark.sqlite_only
+def test_completion_from_a_damaged_truth_has_nothing(settings: Settings, tmp_path: Path) -> None:
     (tmp_path / "directory.db").write_bytes(b"junk")
     assert quick.names(settings, "user") == []
 
 
+@pytest.mark.sqlite_only
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can stop being root")
 def test_a_truth_that_may_not_be_opened_says_so(settings: Settings, tmp_path: Path) -> None:
     tmp_path.chmod(0o711)

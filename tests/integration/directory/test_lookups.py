@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -173,11 +176,12 @@ QUERIES = {
         "SELECT target_local, is_local FROM virtual_alias WHERE local_part = 'x' AND domain = 'x'",
         "SELECT target FROM catch_all WHERE domain = 'x'",
         "SELECT action FROM recipient_access WHERE local_part = 'x' AND domain = 'x'",
-        "SELECT login FROM sender_login WHERE local_part = 'x' AND domain = 'x'",
+        "SELECT login FROM sender_login WHERE local_part IN ('x', '') AND domain = 'x'",
         "SELECT action FROM submission_login WHERE login = 'x'",
     ],
     "dovecot": [
         "SELECT password FROM passdb WHERE login = 'x' AND service = 'imap'",
+        "SELECT name FROM app_passdb WHERE sha256 = 'x' AND login = 'x' AND service = 'imap'",
         "SELECT mail_id FROM userdb WHERE login = 'x' AND (receive = 1 OR 'imap' <> 'lmtp')",
         "SELECT login FROM user_list WHERE login > ''",
     ],
@@ -209,3 +213,87 @@ def test_unusual_but_valid_addresses_are_published_as_they_are(house: Builder, a
         '"quo\'ted, (local)"@elsewhere.example',
         "per%cent@elsewhere.example",
     }
+
+
+def test_what_ends_at_a_date_is_closed_from_that_second_on(house: Builder, ask: Ask) -> None:
+    house.alias("@example.org", "bob@example.org")
+    house.alias("old@example.org", "amy@example.org")
+    house.alias("through@example.org", "old@example.org")
+    house.alias("both@example.org", "old@example.org", "x@elsewhere.example")
+    refused = "SELECT local_part FROM recipient_access WHERE domain = 'example.org' ORDER BY 1"
+    house.until("old@example.org", 3600)
+    assert ask("postfix", refused) == []
+    assert ask("postfix", ALIAS, "through", "example.org") == [("old@example.org", 1)]
+    house.until("old@example.org", 0)
+    assert ask("postfix", refused) == ["old", "through"]
+    assert ask("postfix", ALIAS, "old", "example.org") == []
+    assert ask("postfix", ALIAS, "both", "example.org") == [("x@elsewhere.example", 0)]
+    house.until("amy@example.org", 0)
+    assert ask("postfix", refused) == ["amy", "old", "through"]
+    assert ask("postfix", "SELECT action FROM submission_login WHERE login = 'amy@example.org'") == []
+    assert ask("dovecot", "SELECT service FROM passdb WHERE login = 'amy@example.org'") == []
+    assert ask("dovecot", "SELECT receive FROM userdb WHERE login = 'amy@example.org'") == [0]
+
+
+def test_an_end_needs_no_publishing(house: Builder, ask: Ask) -> None:
+    house.alias("old@example.org", "amy@example.org")
+    house.until("old@example.org", 1.5)
+    house.until("bob@example.org", 1.5)
+    logins = "SELECT DISTINCT login FROM passdb ORDER BY 1"
+    assert ask("dovecot", logins) == ["amy@example.org", "bob@example.org"]
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline and ask("dovecot", logins) != ["amy@example.org"]:
+        time.sleep(0.1)
+    assert ask("dovecot", logins) == ["amy@example.org"]
+    refused = "SELECT local_part FROM recipient_access WHERE domain = 'example.org' ORDER BY 1"
+    assert ask("postfix", refused) == ["bob", "old"]
+
+
+def test_a_forward_that_has_ended_leaves_the_mail_to_the_mailbox(house: Builder, ask: Ask) -> None:
+    house.forward("amy@example.org", "amy@x.example", keep_copy=False)
+    now = datetime.now(UTC).replace(tzinfo=None)
+    house.set("amy@example.org", forward_until=now + timedelta(hours=1))
+    assert ask("postfix", ALIAS, "amy", "example.org") == [("amy@x.example", 0)]
+    house.set("amy@example.org", forward_until=now)
+    assert ask("postfix", ALIAS, "amy", "example.org") == [("amy@example.org", 1)]
+    assert ask("postfix", "SELECT * FROM recipient_access") == []
+
+
+def test_a_locked_user_keeps_what_went_out_of_the_house_and_logs_in_nowhere(house: Builder, ask: Ask) -> None:
+    house.forward("amy@example.org", "amy@x.example", keep_copy=False)
+    house.app_password("amy@example.org", "phone")
+    app = "SELECT DISTINCT service FROM app_passdb WHERE login = 'amy@example.org' ORDER BY 1"
+    assert ask("dovecot", app) == ["imap", "pop3", "smtp", "submission"]
+    house.set("amy@example.org", locked_at=datetime(2026, 6, 1))
+    assert ask("postfix", ALIAS, "amy", "example.org") == [("amy@example.org", 1)]
+    assert ask("postfix", "SELECT action FROM submission_login WHERE login = 'amy@example.org'") == []
+    assert ask("dovecot", app) == []
+    assert ask("dovecot", "SELECT service FROM passdb WHERE login = 'amy@example.org'") == []
+    assert ask("dovecot", "SELECT redirects FROM userdb ORDER BY login") == [0, 1]
+
+
+def test_who_has_no_password_logs_in_by_app_passwords_alone(house: Builder, ask: Ask) -> None:
+    house.app_password("amy@example.org", "phone", "secret")
+    house.set("amy@example.org", password="", imap=False)
+    assert ask("dovecot", "SELECT login FROM passdb WHERE login = 'amy@example.org'") == []
+    query = "SELECT name FROM app_passdb WHERE sha256 = ? AND login = ? AND service = ?"
+    digest = hashlib.sha256(b"secret").hexdigest()
+    assert ask("dovecot", query, digest, "amy@example.org", "pop3") == ["phone"]
+    assert ask("dovecot", query, digest, "amy@example.org", "imap") == []
+    assert ask("dovecot", query, digest, "amy@example.org", "sieve") == []
+    assert ask("dovecot", query, digest, "bob@example.org", "pop3") == []
+
+
+def test_grants_let_others_send_in_alias_domains_too_and_a_whole_domain_covers_each_address(
+    house: Builder, ask: Ask
+) -> None:
+    house.alias("team@example.org", "amy@example.org")
+    house.grant("bob@example.org", "team@example.org")
+    house.grant("amy@example.org", "@example.org")
+    owners = "SELECT login FROM sender_login WHERE local_part IN (?, '') AND domain = ? ORDER BY 1"
+    for domain in ("example.org", "xn--bcher-kva.example"):
+        assert ask("postfix", owners, "team", domain) == ["amy@example.org", "bob@example.org"]
+        assert ask("postfix", owners, "bob", domain) == ["amy@example.org", "bob@example.org"]
+        assert ask("postfix", owners, "nobody", domain) == ["amy@example.org"]
+    house.remove("user", "bob@example.org")
+    assert ask("postfix", owners, "team", "example.org") == ["amy@example.org"]

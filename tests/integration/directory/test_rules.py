@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from sqlalchemy import func, select
 
@@ -210,11 +212,12 @@ def test_an_alias_is_edited_by_single_targets(house: Builder) -> None:
     with house.directory.change() as change:
         changed = aliases.edit(change, A("team@example.net"), remove=[A("amy@example.org")])
     assert changed.after.targets == (A("bob@example.org"),)
-    for wrong, error in (
+    refused: list[tuple[dict[str, Any], type[Exception]]] = [
         ({"remove": [A("bob@example.org")]}, RuleError),
         ({"remove": [A("x@example.org")]}, NotFoundError),
         ({}, UsageError),
-    ):
+    ]
+    for wrong, error in refused:
         with pytest.raises(error), house.directory.change() as change:
             aliases.edit(change, A("team@example.org"), **wrong)
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from postmaster.settings import Settings
 from tests.tools.acting import until
 from tests.tools.mail import Lab, password_hash
 
-from .conftest import faulty, once
+from .conftest import Runs, faulty, once
 
 CRITICAL, WARNING, UNKNOWN = Severity.critical, Severity.warning, Severity.unknown
 AMY, BOB = "amy@house.test", "bob@house.test"
@@ -410,3 +411,21 @@ def test_postfix_does_not_run(house: Lab) -> None:
 def test_the_log_is_gone(house: Lab) -> None:
     with faulty(*(house.settings, ["directory"], "log-unread", "logins", log_moved(house)), severity=UNKNOWN):
         pass
+
+
+def test_who_may_not_log_in_is_no_fault(house: Lab) -> None:
+    """Without a password, locked, ended: Dovecot lets them in no more, as the directory says."""
+    names = ("carl", "dora", "eve")
+    with house.change() as make:
+        for name in names:
+            make.user(f"{name}@house.test", password_hash=password_hash())
+        make.set("carl@house.test", password="")
+        make.set("dora@house.test", locked_at=datetime(2026, 6, 1))
+        make.until("eve@house.test", -1)
+    try:
+        found = Runs(house.settings, ["directory"]).next()
+        assert [one for one in found if one.severity >= WARNING] == []
+    finally:
+        with house.change() as make:
+            for name in names:
+                make.remove("user", f"{name}@house.test")

@@ -18,7 +18,7 @@ FOLDER = Path("/etc/dovecot")
 WISH = Wish(
     version=(2, 3),
     config=FOLDER / "dovecot.conf",
-    database=Path("/var/lib/postmaster/lookups/dovecot.db"),
+    source=Path("/var/lib/postmaster/lookups/dovecot.db"),
     queue_directory=Path("/var/spool/postfix"),
     server=ServerSettings(),
     mail_root=Path("/var/vmail"),
@@ -44,8 +44,8 @@ def test_logins_end_with_ours_unless_others_are_kept(version: tuple[int, int]) -
     ours = files(replace(WISH, version=version))[FOLDER / "postmaster-auth.conf"]
     assert ours.count("result_failure = return-fail") == 2
     kept = files(replace(WISH, version=version, keep_system_logins=True))[FOLDER / "postmaster-auth.conf"]
-    assert kept.count("result_failure = continue") == 2
-    assert kept.count("result_internalfail = return-fail") == 2
+    assert kept.count("result_failure = continue") == 3  # app passwords are never the last to be asked
+    assert kept.count("result_internalfail = return-fail") == 3
 
 
 @BOTH
@@ -66,7 +66,7 @@ def test_another_version_is_refused() -> None:
 
 @pytest.mark.parametrize("bad", ["/a b", "/a'b", '/a"b', "/a\nb", "/a{b", "/a#b", "/a$b", "/a\\b"])
 def test_a_path_that_dovecot_could_misread_is_refused(bad: str) -> None:
-    for name in ("database", "mail_root", "certificate", "key", "queue_directory"):
+    for name in ("source", "mail_root", "certificate", "key", "queue_directory"):
         with pytest.raises(ServerError, match="cannot name the path"):
             files(replace(WISH, **{name: Path(bad)}))  # type: ignore[arg-type]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 
-from postmaster.directory.lookups import new_probe
+from postmaster.directory.probe import new_probe
 from postmaster.health.statistics import as_json, bounds, from_json, of_day, of_period
 from postmaster.settings import LogSettings, Settings
 from postmaster.trace.figures import Figures

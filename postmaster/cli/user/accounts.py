@@ -1,51 +1,36 @@
-"""`postmaster user`: add, list, show, password, set, remove."""
+"""`postmaster user add | list | show | password | set`."""
 
 from __future__ import annotations
 
 import re
-import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from postmaster.address import Address, parse_address, parse_domain, parse_own_address
+from postmaster.address import parse_address, parse_domain, parse_own_address
 from postmaster.cli.state import (
-    DryRun,
     Output,
-    Yes,
+    Reason,
     complete,
-    confirm,
     print_record,
     print_rows,
     say,
     state_of,
 )
+from postmaster.cli.until import Until, parse_until
+from postmaster.cli.user.options import Generate, HashStdin, PasswordStdin, Where, ask_secret
 from postmaster.errors import UsageError
 from postmaster.render.output import Column, Format, cell, size
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from postmaster.directory.records import User
+    from postmaster.dovecot.usage import Usage
     from postmaster.settings import Settings
 
-app = typer.Typer(
-    rich_markup_mode=None,
-    add_completion=False,
-    no_args_is_help=True,
-    help="Users: a mailbox, its login, and switches for what it may do.",
-    epilog="Example: postmaster user add amy@example.org --generate",
-)
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
-Where = Annotated[
-    str, typer.Argument(metavar="ADDRESS", help="The user's address.", autocompletion=complete("user"))
-]
-PasswordStdin = Annotated[
-    bool, typer.Option("--password-stdin", help="Read the password from standard input.")
-]
-HashStdin = Annotated[
-    bool,
-    typer.Option("--hash-stdin", help="Read a hash from elsewhere, as {SCHEME}hash, from standard input."),
-]
-Generate = Annotated[bool, typer.Option("--generate", help="Make a password and print it once.")]
 Quota = Annotated[str | None, typer.Option(metavar="SIZE", help="Limit for the mailbox: 500M, 2G, none.")]
 Name = Annotated[str | None, typer.Option(metavar="TEXT", help="The person's name.")]
 
@@ -54,12 +39,18 @@ _COLUMNS = [
     Column("name", "NAME"),
     Column("quota", "QUOTA", right=True),
     Column("off", "SWITCHED OFF"),
+    Column("until", "UNTIL"),
 ]
+_USE_COLUMNS = [Column("last_login", "LAST LOGIN"), Column("usage", "IN THE MAILBOX")]
+#: Of the use of a mailbox, besides.
+USE_KEYS = ("last_login", "usage_bytes", "usage_messages")
 _SWITCHES = ("login", "imap", "pop3", "send", "receive")
 #: Of a row.
-KEYS = ("address", "login_name", "name", *_SWITCHES, "quota_bytes", "scheme", "mail_folder", "created_at")
+KEYS = (
+    *("address", "login_name", "name", *_SWITCHES, "quota_bytes", "scheme", "mail_folder", "created_at"),
+    *("until", "locked_at"),
+)
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
-SECRET_LIMIT = 4096  # characters read from standard input
 
 
 def row(user: User, settings: Settings) -> dict[str, Any]:
@@ -75,6 +66,8 @@ def row(user: User, settings: Settings) -> dict[str, Any]:
         "scheme": user.scheme,
         "mail_folder": mail_folder(settings.mail, user),
         "created_at": user.created_at,
+        "until": user.until,
+        "locked_at": user.locked_at,
     }
 
 
@@ -110,6 +103,8 @@ def add(
     password_stdin: PasswordStdin = False,
     hash_stdin: HashStdin = False,
     generate: Generate = False,
+    until: Until = None,
+    reason: Reason = None,
     output: Output = Format.table,
 ) -> None:
     """Make a user with a mailbox. Without an option for it the password is asked for."""
@@ -117,16 +112,17 @@ def add(
 
     where = parse_own_address(address)
     limit = parse_size(quota) if quota is not None else None
+    end = parse_until(until) if until is not None else None
     state = state_of(context)
-    with state.directory(f"user add {where}") as directory:
-        hashed, generated = _secret(where, password_stdin, hash_stdin, generate)
+    with state.directory(f"user add {where}", reason=reason) as directory:
+        hashed, generated = ask_secret(where, password_stdin, hash_stdin, generate)
         with directory.change() as change:
-            user = users.add(change, where, password_hash=hashed, name=name or "", quota=limit)
+            user = users.add(change, where, password_hash=hashed, name=name or "", quota=limit, until=end)
     print_record(output, {**_shown(row(user, state.settings), output), **generated})
 
 
 @app.command(
-    "list", epilog="Examples: postmaster user list --domain example.org; postmaster user list -o csv"
+    "list", epilog="Examples: postmaster user list --domain example.org; postmaster user list --usage -o csv"
 )
 def list_(
     context: typer.Context,
@@ -134,10 +130,17 @@ def list_(
         str | None,
         typer.Option(metavar="NAME", help="Only users of this domain.", autocompletion=complete("domain")),
     ] = None,
+    usage: Annotated[
+        bool, typer.Option("--usage", help="Also the last login and what is in each mailbox; takes a while.")
+    ] = False,
     output: Output = Format.table,
 ) -> None:
     """List users."""
+    from contextlib import nullcontext
+
     from postmaster.directory import users
+    from postmaster.lifecycle import use
+    from postmaster.lifecycle.folders import open_folders
 
     only = parse_domain(domain) if domain else None
     state = state_of(context)
@@ -146,17 +149,36 @@ def list_(
         full = _shown(row(user, state.settings), output)
         if output is Format.table:
             full["off"] = [switch for switch in _SWITCHES if not full[switch]]
+            full["off"] += ["locked"] if user.locked_at else []
         return full
 
-    with state.directory("user list") as directory, directory.read() as reading:
-        print_rows(output, _COLUMNS, map(as_row, users.list_all(reading, only)), KEYS)
+    settings = state.settings
+    wanted = usage and settings.mail.root.is_dir()
+    with (
+        state.directory("user list") as directory,
+        directory.read() as reading,
+        open_folders(settings.mail) if wanted else nullcontext() as folders,
+    ):
+        found = users.list_all(reading, only)
+        if not usage:
+            print_rows(output, _COLUMNS, map(as_row, found), KEYS)
+            return
+        used = use.usage_of_all(settings)
+
+        def with_use(user: User) -> dict[str, Any]:
+            logins = use.logins_in(folders, user.mail_id) if folders is not None else []
+            full = {**as_row(user), **_use(use.latest(logins), used.get(user.address.ascii))}
+            return _shown_use(full, output)
+
+        print_rows(output, [*_COLUMNS, *_USE_COLUMNS], map(with_use, found), [*KEYS, *USE_KEYS])
 
 
 @app.command(epilog="Example: postmaster user show amy@example.org -o json")
 def show(context: typer.Context, address: Where, output: Output = Format.table) -> None:
-    """Show one user: switches, quota, mail folder, forward."""
+    """Show one user: switches, quota, mail folder, forward, last login and what is in the mailbox."""
     from postmaster.directory import forwards, users
     from postmaster.errors import NotFoundError
+    from postmaster.lifecycle import use
 
     where = parse_address(address)
     state = state_of(context)
@@ -169,7 +191,29 @@ def show(context: typer.Context, address: Where, output: Output = Format.table) 
     shown = _shown(row(user, state.settings), output)
     shown["forward"] = [target.unicode for target in forward.targets] if forward else []
     shown["keep_copy"] = forward.keep_copy if forward else None
-    print_record(output, shown)
+    logins = use.logins_of(state.settings, user.mail_id)
+    shown |= _use(use.latest(logins), use.usage_of(state.settings, user))
+    print_record(output, _shown_use(shown, output))
+
+
+def _use(last_login: datetime | None, used: Usage | None) -> dict[str, Any]:
+    """What JSON has of the use of a mailbox; null is unknown."""
+    return {
+        "last_login": last_login,
+        "usage_bytes": None if used is None else used.bytes,
+        "usage_messages": None if used is None else used.messages,
+    }
+
+
+def _shown_use(full: dict[str, Any], output: Format) -> dict[str, Any]:
+    """The same as people read it, in a table."""
+    if output is not Format.table:
+        return full
+    shown = {key: value for key, value in full.items() if key not in USE_KEYS}
+    shown["last_login"] = full["last_login"] or "unknown"
+    used = full["usage_bytes"]
+    shown["usage"] = "unknown" if used is None else f"{size(used)}, {full['usage_messages']} messages"
+    return shown
 
 
 @app.command(epilog="Example: postmaster user password amy@example.org --generate")
@@ -179,18 +223,21 @@ def password(
     password_stdin: PasswordStdin = False,
     hash_stdin: HashStdin = False,
     generate: Generate = False,
+    reason: Reason = None,
     output: Output = Format.table,
 ) -> None:
     """Give a user a new password. The old one is refused at the very next login."""
     from postmaster.directory import users
 
     where = parse_address(address)
-    with state_of(context).directory(f"user password {where}") as directory:
+    with state_of(context).directory(f"user password {where}", reason=reason) as directory:
         with directory.read() as reading:
             users.show(reading, where)  # before anybody is asked for a password
-        hashed, generated = _secret(where, password_stdin, hash_stdin, generate)
+        hashed, generated = ask_secret(where, password_stdin, hash_stdin, generate)
         with directory.change() as change:
             user = users.set_password(change, where, hashed)
+    if user.locked_at is not None:
+        say(f"{user.address} stays locked: postmaster user unlock {user.address}")
     print_record(output, {"address": user.address.unicode, "scheme": user.scheme, **generated})
 
 
@@ -209,19 +256,23 @@ def set_(
     receive: Annotated[bool | None, typer.Option(help="Receive mail; off: senders get 550.")] = None,
     quota: Quota = None,
     name: Name = None,
+    until: Until = None,
+    reason: Reason = None,
     output: Output = Format.table,
 ) -> None:
-    """Switch a user's rights on and off, each on its own, or change quota and name."""
+    """Switch a user's rights on and off, each on its own, or change quota, name and end."""
     from postmaster.directory import users
+    from postmaster.directory.addresses import KEEP
 
     where = parse_address(address)
     given = {"login": login, "imap": imap, "pop3": pop3, "send": send, "receive": receive}
-    if quota is None and name is None and all(value is None for value in given.values()):
+    if quota is None and name is None and until is None and all(value is None for value in given.values()):
         raise UsageError("nothing to change", hint="see: postmaster user set --help")
-    limit = users.KEEP if quota is None else parse_size(quota)
+    limit = KEEP if quota is None else parse_size(quota)
+    end = KEEP if until is None else parse_until(until)
     state = state_of(context)
-    with state.directory(f"user set {where}") as directory, directory.change() as change:
-        changed = users.update(change, where, name=name, quota=limit, **given)
+    with state.directory(f"user set {where}", reason=reason) as directory, directory.change() as change:
+        changed = users.update(change, where, name=name, quota=limit, until=end, **given)
     for note in changed.notes:
         say(f"note: {note}")
     before, after = row(changed.before, state.settings), row(changed.after, state.settings)
@@ -233,74 +284,3 @@ def set_(
         print_record(output, {"address": after["address"], **(different or {"changed": "nothing"})})
     else:
         print_record(output, {"before": before, "after": after})
-
-
-@app.command(epilog="Example: postmaster user remove amy@example.org --yes")
-def remove(
-    context: typer.Context,
-    address: Where,
-    yes: Yes = False,
-    dry_run: DryRun = False,
-    output: Output = Format.table,
-) -> None:
-    """Take a user away. The mail folder stays where it is and is named.
-
-    Aliases and forwards with other targets no longer name the user; as anyone's last target the user stays.
-    """
-    from postmaster.directory import users
-
-    where = parse_address(address)
-    state = state_of(context)
-    with state.directory(f"user remove {where}") as directory:
-        with directory.read() as reading:
-            user = users.show(reading, where)
-        if not dry_run:
-            confirm(f"Remove the user {user.address}?", yes=yes)
-        with directory.change(keep=not dry_run) as change:
-            gone = users.remove(change, where)
-    folder = users.mail_folder(state.settings.mail, gone.record)
-    if not dry_run:
-        say(f"the mail stays in {folder}; a user made again under this address starts with an empty mailbox")
-    print_record(
-        output,
-        {
-            "address": gone.record.address.unicode,
-            "removed": not dry_run,
-            "mail_folder": folder,
-            "dropped_from": [one.unicode for one in gone.dropped_from],
-        },
-    )
-
-
-def _secret(
-    where: Address, password_stdin: bool, hash_stdin: bool, generate: bool
-) -> tuple[str, dict[str, str]]:
-    """(the hash to store, what to print of it). Raises UsageError, PasswordError."""
-    from postmaster.directory import passwords
-
-    if sum((password_stdin, hash_stdin, generate)) > 1:
-        raise UsageError("only one of --password-stdin, --hash-stdin and --generate")
-    if hash_stdin:
-        return passwords.check_hash(_from_stdin()), {}
-    if generate:
-        made = passwords.generate_password()
-        return passwords.hash_password(made), {"password": made}
-    if password_stdin:
-        return passwords.hash_password(_from_stdin()), {}
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise UsageError(
-            "there is no terminal to ask for a password",
-            hint="use --password-stdin, --hash-stdin or --generate",
-        )
-    typed = typer.prompt(f"New password for {where}", hide_input=True, confirmation_prompt=True, err=True)
-    return passwords.hash_password(typed), {}
-
-
-def _from_stdin() -> str:
-    """One line, less its end."""
-    data = sys.stdin.buffer.readline(SECRET_LIMIT + 2)
-    try:
-        text = data.decode("utf-8")
-    except UnicodeDecodeError:
-        raise UsageError("standard input is not UTF-8") from None
-    return text.removesuffix("\n").removesuffix("\r")

@@ -1,0 +1,76 @@
+"""`postmaster undo`: take back changes of the directory."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from postmaster.cli.history import change_row, line
+from postmaster.cli.state import DryRun, Output, Reason, Yes, confirm, print_record, say, state_of
+from postmaster.render.output import Format
+
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
+
+
+@app.command(
+    epilog="Examples: postmaster undo --dry-run; postmaster undo 12 --yes --reason 'wrong address'; "
+    "postmaster undo 12 --restore-password"
+)
+def undo(
+    context: typer.Context,
+    entries: Annotated[
+        list[int] | None,
+        typer.Argument(metavar="[ENTRY…]", help="Entries of the history; else the last that holds."),
+    ] = None,
+    restore_password: Annotated[
+        bool,
+        typer.Option(
+            "--restore-password",
+            help="Also bring back a replaced password, an open account, a revoked app password.",
+        ),
+    ] = False,
+    yes: Yes = False,
+    dry_run: DryRun = False,
+    reason: Reason = None,
+    output: Output = Format.table,
+) -> None:
+    """Take back what entries of the history did. Refused where something was changed since.
+
+    It is an entry of the history itself, so an undo can be undone.
+    """
+    from postmaster.directory import undo as undoing
+    from postmaster.lifecycle import removal
+
+    state = state_of(context)
+    numbers, entry = list(entries or ()), None
+    words = " ".join([*map(str, numbers), *(["--restore-password"] if restore_password else [])])
+    with state.directory(f"undo {words}".strip(), reason=reason) as directory:
+        with directory.change(keep=False) as change:
+            planned = undoing.undo(change, numbers, restore_passwords=restore_password)
+        numbers = [one.number for one in planned.entries]
+        if not dry_run:
+            what = "; ".join(f"{one.number} ({one.command})" for one in planned.entries)
+            if not yes:
+                for one in planned.changes:
+                    say(line(one))
+            confirm(f"Undo {what}?", yes=yes)
+            planned, entry = removal.take_back(directory, numbers, restore_passwords=restore_password)
+    for note in planned.notes:
+        say(f"note: {note}")
+    if entry is not None:
+        say(f"undo: postmaster undo {entry}")
+    print_record(
+        output,
+        {
+            "entry": entry,
+            "undone": not dry_run,
+            "entries": numbers,
+            "notes": list(planned.notes),
+            "changes": (
+                [line(one) for one in planned.changes]
+                if output is Format.table
+                else [change_row(one) for one in planned.changes]
+            ),
+        },
+    )

@@ -1,0 +1,177 @@
+"""A copy of the truth in one file, and the way back.
+
+A copy is of one moment, whoever writes meanwhile: SQLite's backup holds a read lock while it copies, so a
+command that writes waits for it. It has every hash, so it is readable to its owner alone.
+
+A restore writes into the file of the truth and never puts another in its place: a command that has it open
+sees the old state or the new one, and a restore that is cut short is rolled back by the next who opens it.
+What was there before is kept as a backup of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import quote
+
+from postmaster.directory import migrate
+from postmaster.directory.engines import LOCK_TIMEOUT, make_engine
+from postmaster.directory.schema import REVISION
+from postmaster.errors import DirectoryError, ExistsError, NotFoundError
+from postmaster.files import make_folder
+from postmaster.settings import DirectorySettings, Settings
+
+MODE = 0o600
+
+
+@dataclass(frozen=True, slots=True)
+class Backup:
+    """A copy: its revision, its last journal entry (0: none), how many users it has, its size in bytes."""
+
+    file: Path
+    revision: str
+    entry: int
+    users: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What was put in force, and where the state before is kept; None where there was none."""
+
+    backup: Backup
+    upgraded_to: str | None
+    before: Path | None
+
+
+def backup(settings: Settings, file: Path, *, overwrite: bool = False) -> Backup:
+    """Copy the truth, complete on disk under its name or not at all. Raises ExistsError, DirectoryError."""
+    source = _file_of(settings)
+    if not source.exists():
+        raise NotFoundError(f"there is no directory at {source}", hint="run: postmaster init")
+    if file.exists() and not overwrite:
+        raise ExistsError(f"{file} is there already", hint="name another file, or add --force")
+    new = file.with_name(f".{file.name}.{os.getpid()}.new")
+    with _plain_errors(file):
+        try:
+            os.close(os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, MODE))
+            with closing(_open(source)) as truth, closing(sqlite3.connect(new)) as copy:
+                truth.backup(copy)  # in one step: what is copied is of one moment
+                copy.execute("PRAGMA journal_mode = DELETE")
+            made = replace(examine(new), file=file)
+            _to_disk(new)
+            new.replace(file)
+            _to_disk(file.parent)
+        finally:
+            new.unlink(missing_ok=True)
+    return made
+
+
+def examine(file: Path) -> Backup:
+    """What a copy is of. Raises NotFoundError, DirectoryError for one that is damaged or not ours."""
+    if not file.is_file():
+        raise NotFoundError(f"there is no file {file}")
+    with _plain_errors(file), closing(_open(file)) as copy:
+        damage = copy.execute("PRAGMA integrity_check(1)").fetchone()[0]
+        broken = copy.execute("PRAGMA foreign_key_check").fetchone()
+        if damage != "ok" or broken is not None:
+            raise DirectoryError(f"{file} is damaged: {damage if damage != 'ok' else 'rows without parents'}")
+        revision = copy.execute("SELECT version_num FROM alembic_version").fetchone()
+        if revision is None:
+            raise DirectoryError(f"{file} is no copy of a directory")
+        return Backup(
+            file=file,
+            revision=revision[0],
+            entry=copy.execute("SELECT coalesce(max(id), 0) FROM journal").fetchone()[0],
+            users=copy.execute("SELECT count(*) FROM account").fetchone()[0],
+            bytes=file.stat().st_size,
+        )
+
+
+def restore(settings: Settings, file: Path) -> Restored:
+    """Put a copy in force as the truth. A copy of an older version is upgraded on the way.
+
+    The look-ups are the caller's. Raises NotFoundError, DirectoryError; then the truth is as it was.
+    """
+    found = examine(file)
+    if found.revision > REVISION:
+        raise DirectoryError(
+            f"{file} is of version {found.revision}, this program knows {REVISION}",
+            hint="install the newer postmaster that made it",
+        )
+    truth = _file_of(settings)
+    before = None
+    if truth.exists():
+        folder = settings.state.directory / "backups"
+        make_folder(folder, 0o700)
+        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ")
+        before = backup(settings, folder / f"before-restore-{stamp}.db").file
+    work = truth.with_name(f".{truth.name}.{os.getpid()}.restore")
+    with _plain_errors(truth):
+        try:
+            os.close(os.open(work, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, MODE))
+            with closing(_open(file)) as copy, closing(sqlite3.connect(work)) as own:
+                copy.backup(own)
+            if found.revision != REVISION:
+                _upgrade(settings, work)
+            engine = make_engine(settings, create=True)
+            engine.dispose()
+            with (
+                closing(_open(work)) as own,
+                closing(sqlite3.connect(truth, timeout=LOCK_TIMEOUT, isolation_level=None)) as target,
+            ):
+                own.backup(target)
+        finally:
+            for one in (work, work.with_name(work.name + "-journal")):
+                one.unlink(missing_ok=True)
+    return Restored(found, REVISION if found.revision != REVISION else None, before)
+
+
+def _upgrade(settings: Settings, work: Path) -> None:
+    engine = make_engine(replace(settings, directory=DirectorySettings(f"sqlite:///{work}")))
+    try:
+        migrate.upgrade(engine)
+    finally:
+        engine.dispose()
+
+
+def _file_of(settings: Settings) -> Path:
+    file = settings.directory.file
+    if file is None:
+        raise DirectoryError(
+            "this directory is not in an SQLite file", hint="use the database's own tools, such as pg_dump"
+        )
+    return file
+
+
+def _open(file: Path) -> sqlite3.Connection:
+    """Open a file to be read alone; what an interrupted writer left is rolled back where we may."""
+    mode = "rw" if os.access(file, os.W_OK) else "ro"
+    return sqlite3.connect(
+        f"file:{quote(str(file))}?mode={mode}", uri=True, timeout=LOCK_TIMEOUT, isolation_level=None
+    )
+
+
+def _to_disk(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _plain_errors(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise DirectoryError(f"{file} is damaged, locked or no copy of a directory: {error}") from error
+    except OSError as error:
+        raise DirectoryError(
+            f"{error.filename or file} cannot be used: {error.strerror}", hint="run it as root"
+        ) from error

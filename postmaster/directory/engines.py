@@ -1,0 +1,260 @@
+"""The two databases that can hold the truth: how each is opened, locked for a change, and complains.
+
+Whoever opens it meets no difference. A read is of one moment: SQLite's transaction, PostgreSQL's
+REPEATABLE READ. A change begins with the only write lock: BEGIN IMMEDIATE, or LOCK TABLE on the journal
+before the snapshot is taken (PostgreSQL, LOCK: "before executing any SELECT"), so that nothing is decided on
+what another change is about to replace.
+
+SQLite is in rollback-journal mode: one file is the backup.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
+
+from postmaster.errors import DirectoryError
+from postmaster.settings import Settings
+
+LOCK_TIMEOUT = 30.0  # seconds that a command waits for another one's transaction
+CONNECT_TIMEOUT = 10  # seconds that a database server may take to answer
+INIT_HINT = "run: postmaster init"
+CHANNEL = "postmaster_journal"  # PostgreSQL's NOTIFY tells on it that there is a new entry
+
+_WRITES = "postmaster_writes"  # execution option: the transaction takes the write lock
+_MIGRATION_LOCK = 0x706F73746D  # advisory, for when there is no table to lock yet
+
+
+def make_engine(settings: Settings, *, create: bool = False) -> Engine:
+    """An engine for the truth; with `create`, a missing SQLite file is made, readable to its owner alone.
+
+    Raises DirectoryError.
+    """
+    try:
+        url = make_url(settings.directory.url)
+    except ArgumentError:
+        raise DirectoryError(
+            "directory.url is not a database URL",
+            hint="for example sqlite:////var/lib/postmaster/directory.db",
+        ) from None
+    if url.get_backend_name() == "sqlite":
+        return _sqlite(url, create)
+    if url.get_backend_name() == "postgresql":
+        return _postgresql(url, settings)
+    raise DirectoryError(
+        f"directory.url names {url.get_backend_name()}, which is not supported",
+        hint="use sqlite:////var/lib/postmaster/directory.db or postgresql://USER@HOST/DATABASE",
+    )
+
+
+def for_writing(engine: Engine) -> Engine:
+    """The same engine, whose transactions begin with the write lock."""
+    return engine.execution_options(**{_WRITES: True})
+
+
+def address_of(settings: Settings) -> str:
+    """The truth's file or URL, for people; never with a password."""
+    return str(settings.directory.file or make_url(settings.directory.url).render_as_string())
+
+
+def is_postgresql(engine: Engine) -> bool:
+    return engine.dialect.name == "postgresql"
+
+
+@contextmanager
+def migrating(engine: Engine) -> Iterator[Connection]:
+    """A transaction for a migration: it alone, and foreign keys do not act while tables are made anew.
+
+    Raises DirectoryError when rows would be left without their parents.
+    """
+    if is_postgresql(engine):
+        # READ COMMITTED: what another migration did while we waited must be seen.
+        waiting = engine.execution_options(isolation_level="READ COMMITTED")
+        with waiting.connect() as connection, connection.begin():
+            connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT:g}s'")
+            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})")
+            yield connection
+        return
+    with for_writing(engine).connect() as connection:
+        # Batch changes drop and rename tables, which would delete child rows (SQLite, section
+        # "Making Other Kinds Of Table Schema Changes"). It has no effect inside a transaction.
+        connection.connection.execute("PRAGMA foreign_keys=OFF")
+        with connection.begin():
+            yield connection
+            broken = connection.exec_driver_sql("PRAGMA foreign_key_check").first()
+            if broken is not None:
+                raise DirectoryError(f"the migration would leave rows of {broken[0]} without their parents")
+        connection.connection.execute("PRAGMA foreign_keys=ON")
+
+
+@contextmanager
+def plain_errors(settings: Settings) -> Iterator[None]:
+    """Turn the database's complaints into one clear line."""
+    try:
+        yield
+    except DatabaseError as error:
+        state = getattr(error.orig, "sqlstate", None)
+        text = _first_line(error)
+        if "locked" in text or state == "55P03":
+            file = settings.directory.file
+            raise DirectoryError(
+                f"another command kept the directory locked for {LOCK_TIMEOUT:g} s",
+                hint="try again"
+                + (
+                    f"; see who holds it with: fuser {file}"
+                    if file
+                    else "; pg_stat_activity shows who holds it"
+                ),
+            ) from error
+        if state is not None and state.startswith(("40", "25006")):
+            raise DirectoryError(f"the database refused the change: {text}", hint="try again") from error
+        if isinstance(error, OperationalError) or settings.directory.file is None:
+            raise DirectoryError(
+                f"the directory cannot be used: {text}", hint=_postgresql_hint(text, state)
+            ) from error
+        raise DirectoryError(
+            f"the directory is damaged or not ours: {text}", hint="restore it from a backup"
+        ) from error
+
+
+def _first_line(error: DatabaseError) -> str:
+    lines = [line.strip() for line in str(error.orig).splitlines() if line.strip()]
+    return lines[0].removeprefix("connection failed: ") if lines else type(error.orig).__name__
+
+
+def _postgresql_hint(text: str, state: str | None) -> str | None:
+    if "does not exist" in text and "database" in text:
+        return "make it: createdb --owner=USER --template=template0 --encoding=UTF8 DATABASE"
+    if "password" in text:
+        return "directory.password_file names a file with the password (0600)"
+    if state == "42501":
+        return "the user in directory.url must own the database"
+    if "refused" in text or "timeout" in text or "could not translate" in text or "No such file" in text:
+        return "is PostgreSQL running there?"
+    return None
+
+
+def _sqlite(url: URL, create: bool) -> Engine:
+    if not url.database or url.database == ":memory:":
+        raise DirectoryError("directory.url names no file", hint="use sqlite:////absolute/path/directory.db")
+    _check_file(Path(url.database), create)
+    engine = create_engine(url, connect_args={"isolation_level": None, "timeout": LOCK_TIMEOUT})
+
+    @event.listens_for(engine, "connect")
+    def prepare(dbapi: Any, _record: Any) -> None:
+        dbapi.execute("PRAGMA foreign_keys=ON")
+        dbapi.execute("PRAGMA trusted_schema=OFF")
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        # The driver is in autocommit, so that a transaction begins where we say and with the lock we say.
+        writes = connection.get_execution_options().get(_WRITES)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return engine
+
+
+def _postgresql(url: URL, settings: Settings) -> Engine:
+    parameters = connection_parameters(settings)
+    engine = create_engine(
+        "postgresql+psycopg://", connect_args=parameters, isolation_level="REPEATABLE READ"
+    )
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        if connection.get_execution_options().get(_WRITES):
+            # Neither takes a snapshot. Readers go on: they meet the lock of no row.
+            connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT:g}s'")
+            connection.exec_driver_sql("LOCK TABLE journal IN SHARE ROW EXCLUSIVE MODE")
+
+    return engine
+
+
+def connection_parameters(settings: Settings) -> dict[str, Any]:
+    """What psycopg.connect takes to reach a truth in PostgreSQL. Raises DirectoryError.
+
+    The password comes from the URL, which then stands in a file that is its owner's alone or in the
+    environment; from directory.password_file; or from where libpq looks itself (PGPASSFILE, ~/.pgpass).
+    """
+    try:
+        import psycopg  # noqa: F401 (whether it is there)
+    except ImportError:
+        raise DirectoryError(
+            "a directory in PostgreSQL needs the driver psycopg",
+            hint="pip install 'postmaster[postgresql]'",
+        ) from None
+    url = make_url(settings.directory.url)
+    if not url.database:
+        raise DirectoryError("directory.url names no database", hint="postgresql://USER@HOST/DATABASE")
+    password = None if url.password is None else str(url.password)
+    if password is not None:
+        _check_secret(settings.file)
+    elif settings.directory.password_file:
+        password = _read_secret(Path(settings.directory.password_file))
+    given: dict[str, Any] = {
+        "host": url.host,
+        "port": url.port,
+        "user": url.username,
+        "password": password,
+        "dbname": url.database,
+        "connect_timeout": CONNECT_TIMEOUT,
+        "application_name": "postmaster",
+        **{name: value if isinstance(value, str) else ",".join(value) for name, value in url.query.items()},
+    }
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _check_secret(file: Path | None) -> None:
+    """Refuse a settings file with a password that others may read. Raises DirectoryError."""
+    try:
+        mode = 0 if file is None else file.stat().st_mode
+    except OSError:
+        mode = 0
+    if mode & 0o077 and "POSTMASTER_DIRECTORY_URL" not in os.environ:
+        raise DirectoryError(
+            f"{file} holds the database's password and others may read it",
+            hint=f"chmod 600 {file}, or put the password alone into directory.password_file",
+        )
+
+
+def _read_secret(file: Path) -> str:
+    try:
+        if file.stat().st_mode & 0o077:
+            raise DirectoryError(f"others may read {file}", hint=f"chmod 600 {file}")
+        return file.read_text().splitlines()[0]
+    except (OSError, UnicodeDecodeError, IndexError) as error:
+        why = error.strerror if isinstance(error, OSError) else "no password in it"
+        raise DirectoryError(f"directory.password_file {file} cannot be read: {why}") from None
+
+
+def _check_file(file: Path, create: bool) -> None:
+    try:
+        mode = file.stat().st_mode
+    except FileNotFoundError:
+        if not create:
+            raise DirectoryError(f"there is no directory at {file}", hint=INIT_HINT) from None
+        try:
+            os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+        except FileExistsError:
+            pass  # another init was quicker
+        except OSError as error:
+            raise DirectoryError(f"{file} cannot be made: {error.strerror}") from None
+        return
+    except OSError as error:
+        raise DirectoryError(
+            f"the directory {file} cannot be opened: {error.strerror}", hint="run it as root"
+        ) from None
+    if not stat.S_ISREG(mode):
+        raise DirectoryError(f"the directory {file} is not a regular file")
+    if not os.access(file, os.R_OK | os.W_OK):
+        raise DirectoryError(
+            f"the directory {file} cannot be opened: Permission denied", hint="run it as root"
+        )

@@ -1,0 +1,271 @@
+"""The journal as people read it: who changed what, when and why. Hashes are never shown."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Connection, or_, select
+
+from postmaster.address import Address, Domain, LocalPart
+from postmaster.directory.batches import batches
+from postmaster.directory.schema import HASHES, account, address, domain, journal, journal_row, target
+from postmaster.errors import NotFoundError
+
+HIDDEN = "(hidden)"
+#: Table -> its column with the address that a row belongs to. An account has its address's id.
+_OWNER = {"target": "source_id", "app_password": "account_id", "sender_grant": "account_id"}
+_OWNER["removed_mailbox"] = "account_id"
+#: Table -> what a row of it is called.
+KINDS = {
+    "domain": "domain",
+    "address": "address",
+    "account": "account",
+    "target": "target",
+    "app_password": "app password",
+    "sender_grant": "grant",
+    "removed_mailbox": "removed mailbox",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class RowChange:
+    """What an entry did to a row: `before` is None where it was made, `after` where it was taken away."""
+
+    table: str
+    row_id: int
+    object: str  # the address or domain it belongs to
+    before: dict[str, Any] | None
+    after: dict[str, Any] | None
+
+    @property
+    def action(self) -> str:
+        if self.before is None:
+            return "created"
+        return "deleted" if self.after is None else "changed"
+
+    @property
+    def values(self) -> dict[str, list[Any]]:
+        """Column -> what it was and what it became, for the columns that differ."""
+        before, after = self.before or {}, self.after or {}
+        hidden = HASHES.get(self.table)
+        found = {}
+        for name in {**before, **after}:
+            if before.get(name) != after.get(name):
+                pair = [before.get(name), after.get(name)]
+                # Without a row there is nothing to hide; one that was forgotten in time is hidden as well.
+                states = zip(pair, (self.before, self.after), strict=True)
+                found[name] = [HIDDEN if state else None for _, state in states] if name == hidden else pair
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A journal entry. `undoes`: entries that it undid; `undone_by`: the one that undid it and holds."""
+
+    number: int
+    made_at: datetime
+    actor: str
+    command: str
+    reason: str | None
+    undoes: tuple[int, ...]
+    undone_by: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which entries; None: any."""
+
+    address: Address | None = None
+    domain: Domain | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    actor: str | None = None
+
+
+def undone(connection: Connection) -> dict[int, int]:
+    """Entry -> the undo that holds, for every entry that is undone now."""
+    found: dict[int, int] = {}
+    rows = connection.execute(
+        select(journal.c.id, journal.c.undoes).where(journal.c.undoes.is_not(None)).order_by(journal.c.id)
+    ).all()
+    # Backwards: whether an undo holds is known before what it undid is looked at.
+    for row in reversed(rows):
+        if row.id not in found:
+            for number in json.loads(row.undoes):
+                found.setdefault(number, row.id)
+    return found
+
+
+def entries(connection: Connection, wanted: Wanted, limit: int = 0) -> Iterator[Entry]:
+    """Entries, the latest first; 0: all of them. Raises NotFoundError for a name the history never had."""
+    query = select(journal).order_by(journal.c.id.desc())
+    if wanted.since is not None:
+        query = query.where(journal.c.made_at >= _plain(wanted.since))
+    if wanted.until is not None:
+        query = query.where(journal.c.made_at < _plain(wanted.until))
+    if wanted.actor is not None:
+        query = query.where(journal.c.actor == wanted.actor)
+    numbers: set[int] | None = None
+    if wanted.address is not None:
+        numbers = _about(connection, wanted.address.domain, wanted.address.local)
+    if wanted.domain is not None:
+        there = _about(connection, wanted.domain, None)
+        numbers = there if numbers is None else numbers & there
+    holding = undone(connection)
+    given = 0
+    for row in connection.execute(query):
+        if numbers is None or row.id in numbers:
+            yield _entry(row, holding)
+            given += 1
+            if given == limit:
+                return
+
+
+def entry(connection: Connection, number: int) -> Entry:
+    """One entry. Raises NotFoundError."""
+    row = connection.execute(select(journal).where(journal.c.id == number)).one_or_none()
+    if row is None:
+        raise NotFoundError(f"the history has no entry {number}", hint="postmaster history lists what it has")
+    return _entry(row, undone(connection))
+
+
+def changes(connection: Connection, number: int, names: Names | None = None) -> list[RowChange]:
+    """What an entry did, in its order. The rows have their hashes: show `values` alone."""
+    names = names or Names(connection)
+    rows = connection.execute(
+        select(journal_row).where(journal_row.c.entry_id == number).order_by(journal_row.c.position)
+    ).all()
+    found = []
+    for row in rows:
+        before, after = (json.loads(one) if one else None for one in (row.before, row.after))
+        found.append(
+            RowChange(row.table_name, row.row_id, names.of(row.table_name, before or after), before, after)
+        )
+    return found
+
+
+class Names:
+    """What rows are called, though they may be gone; what was asked once is kept."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._addresses: dict[int, str] = {}
+        self._domains: dict[int, str] = {}
+
+    def of(self, table: str, row: dict[str, Any] | None) -> str:
+        """The address or domain that a row belongs to, with U-labels."""
+        row = row or {}
+        if table == "domain":
+            return Domain(row["name"]).unicode
+        if table == "address":
+            return self._spelt(row)
+        if table == "removed_mailbox":
+            local, _, name = row["address"].rpartition("@")
+            return Address(Domain(name), LocalPart(local)).unicode
+        return self.address(row[_OWNER.get(table, "id")])
+
+    def address(self, number: int) -> str:
+        if number not in self._addresses:
+            row = self._last(address, number)
+            self._addresses[number] = f"#{number}" if row is None else self._spelt(row)
+        return self._addresses[number]
+
+    def _spelt(self, row: dict[str, Any]) -> str:
+        number = row["domain_id"]
+        if number not in self._domains:
+            found = self._last(domain, number)
+            self._domains[number] = "" if found is None else found["name"]
+        return Address(Domain(self._domains[number]), LocalPart(row["local_part"])).unicode
+
+    def _last(self, table: Any, number: int) -> dict[str, Any] | None:
+        """The row as it is, else as it was when it was taken away."""
+        there = self._connection.execute(select(table).where(table.c.id == number)).mappings().one_or_none()
+        if there is not None:
+            return dict(there)
+        gone = self._connection.execute(
+            select(journal_row.c.before)
+            .where(journal_row.c.table_name == table.name, journal_row.c.row_id == number)
+            .order_by(journal_row.c.entry_id.desc(), journal_row.c.position.desc())
+            .limit(1)
+        ).scalar()
+        return json.loads(gone) if gone else None
+
+
+def _about(connection: Connection, name: Domain, local: LocalPart | None) -> set[int]:
+    """Entries about a domain and all in it, or about one address: under any of the names they ever had."""
+    domain_ids = {
+        row_id for row_id, row in _journalled(connection, "domain", name.ascii) if row["name"] == name.ascii
+    }
+    domain_ids.update(connection.execute(select(domain.c.id).where(domain.c.name == name.ascii)).scalars())
+    ids: set[int] = set()
+    if local is not None:
+        ids.update(
+            row_id
+            for row_id, row in _journalled(connection, "address", local.text)
+            if row["local_part"] == local.text and row["domain_id"] in domain_ids
+        )
+    else:
+        ids.update(
+            row_id for row_id, row in _journalled(connection, "address") if row["domain_id"] in domain_ids
+        )
+    if not ids and (local is not None or not domain_ids):
+        what = name.unicode if local is None else Address(name, local).unicode
+        raise NotFoundError(f"the history knows nothing of {what}", hint="postmaster history lists all of it")
+    numbers: set[int] = set()
+    rows = [(address.name, ids), (account.name, ids), (domain.name, domain_ids if local is None else set())]
+    for table_name, wanted in rows:
+        for part in batches(wanted):
+            query = select(journal_row.c.entry_id).where(
+                journal_row.c.table_name == table_name, journal_row.c.row_id.in_(part)
+            )
+            numbers.update(connection.execute(query.distinct()).scalars())
+    for table, column in _OWNER.items():
+        for row in _states(connection, table):
+            if any(json.loads(one)[column] in ids for one in (row.before, row.after) if one):
+                numbers.add(row.entry_id)
+    if local is not None:
+        # Also where it was a target of others.
+        for row in _states(connection, target.name, local.base):
+            states = [json.loads(one) for one in (row.before, row.after) if one]
+            if any(one["base"] == local.base and one["domain"] == name.ascii for one in states):
+                numbers.add(row.entry_id)
+    return numbers
+
+
+def _states(connection: Connection, table: str, text: str = "") -> list[Any]:
+    query = select(journal_row).where(journal_row.c.table_name == table)
+    if text:
+        pattern = json.dumps(text, ensure_ascii=False)
+        query = query.where(
+            or_(journal_row.c.before.contains(pattern, autoescape=True))
+            | journal_row.c.after.contains(pattern, autoescape=True)
+        )
+    return list(connection.execute(query))
+
+
+def _journalled(connection: Connection, table: str, text: str = "") -> Iterator[tuple[int, dict[str, Any]]]:
+    """(id, row) of every state that the journal has of a table's rows, which name a text."""
+    for row in _states(connection, table, text):
+        for state in (row.before, row.after):
+            if state:
+                yield row.row_id, json.loads(state)
+
+
+def _entry(row: Any, holding: dict[int, int]) -> Entry:
+    return Entry(
+        number=row.id,
+        made_at=row.made_at.replace(tzinfo=UTC),
+        actor=row.actor,
+        command=row.command,
+        reason=row.reason,
+        undoes=tuple(json.loads(row.undoes)) if row.undoes else (),
+        undone_by=holding.get(row.id),
+    )
+
+
+def _plain(moment: datetime) -> datetime:
+    return moment.astimezone(UTC).replace(tzinfo=None)

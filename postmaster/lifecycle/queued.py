@@ -1,0 +1,89 @@
+"""What lies in the queue of one login, or for one address, and what a change of it does there."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+
+from postmaster.postfix import postsuper
+from postmaster.postfix.instances import instances
+from postmaster.postfix.queue import Listing
+from postmaster.process import current_actor
+from postmaster.queue import act, expression, read
+from postmaster.queue.content import header_reader
+from postmaster.queue.fate import Watch
+from postmaster.queue.plan import plan
+from postmaster.queue.store import Item, open_store
+from postmaster.settings import Settings
+
+#: Queues whose messages can be held and requeued; in `hold` they are already, or somebody put them there.
+REACHED = ("incoming", "active", "deferred")
+PASSES = 3  # over the queue: what is on its way in, or moves, is missed by one
+
+
+@dataclass(frozen=True, slots=True)
+class Acted:
+    """An action's number in the queue's history, None where nothing was there, and what became of each."""
+
+    number: int | None
+    done: tuple[act.Done, ...]
+
+    def count(self, verb: act.Verb) -> int:
+        return sum(one.outcome == act.DONE[verb] for one in self.done)
+
+    def others(self, verb: act.Verb) -> tuple[act.Done, ...]:
+        """Those of which it was not done, though they are there."""
+        gone = (act.DONE[verb], "delivered", "returned", "vanished")
+        return tuple(one for one in self.done if one.outcome not in gone)
+
+
+def of_login(login: str) -> expression.Node:
+    """Messages that a login sent."""
+    return expression.term("sasl", "=", login)
+
+
+def for_recipient(address: str) -> expression.Node:
+    """Messages with an address among the recipients they still have."""
+    return expression.term("recipient", "=", address)
+
+
+def act_on(
+    settings: Settings, verb: act.Verb, node: expression.Node, *, command: str, reason: str | None
+) -> Acted:
+    """Do one thing to all messages that fit, as a queue command would: recorded, and safe against races.
+
+    Needs root. Raises ServerError, RightsError, StoreError.
+    """
+    places = {one.name: one for one in instances(settings.postfix.config_directory)}
+    for place in places.values():
+        postsuper.check(place.config_directory)
+    test = expression.compile_filter(node, time.time(), header_reader(settings))
+    done: list[act.Done] = []
+    number: int | None = None
+    with open_store(settings.state) as store, Watch(places, settings.log.files) as watch:
+        for _ in range(PASSES):
+            found = read.select(
+                settings, Listing(), test, source="spool", need=read.ALL, test_need=expression.needs(node)
+            )
+            fresh = [one for one in plan(found).messages if one.queue_name in REACHED]
+            if not fresh:
+                break
+            number = store.begin(
+                verb=verb.value,
+                command=command,
+                who=current_actor(),
+                reason=reason,
+                filter_text=str(node),
+                options={"keep_copy": True, "address": "", "bounce_outsiders": False},
+                messages=fresh,
+            )
+            options = act.Options(verb, still=test, lock_wait=settings.queue.lock_wait)
+            items = [Item(at, message, None, None, None) for at, message in enumerate(fresh)]
+            result = act.act(items, options, store=store, number=number, places=places, watch=watch)
+            # The latest word about each: one that was missed is met again.
+            known = {one.message.identity: one for one in (*done, *result.done)}
+            done = list(known.values())
+            if verb is not act.Verb.hold:
+                break  # what is requeued comes in again under another name
+            time.sleep(0.3)
+    return Acted(number, tuple(replace(one) for one in done))

@@ -1,0 +1,173 @@
+"""Whether submission lets a login send as an address, which rule decides, and what would change it.
+
+As smtpd's `reject_sender_login_mismatch` has it: the envelope sender is looked up in
+`smtpd_sender_login_maps` (with its extension, without, `@domain`), and the first answer names who may. No
+answer refuses too. The null sender passes. Only the envelope is checked: the From header is the client's.
+Then each recipient is refused to a login that may not send at all.
+
+Source: smtpd_check.c (reject_auth_sender_login_mismatch).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from postmaster.address import Address
+from postmaster.errors import ServerError
+from postmaster.postfix import maps, postconf
+from postmaster.postfix.addressing import Match
+from postmaster.postfix.postconf import split_list
+from postmaster.postfix.tables import Difference
+from postmaster.postfix.tokens import unquote
+from postmaster.routing.server import Server, open_server
+from postmaster.settings import Settings
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+OWN = "own_address"
+GRANT = "grant"
+DOMAIN_GRANT = "domain_grant"
+OTHER_TABLE = "table"
+NULL_SENDER = "null_sender"
+NOT_OWNED = "not_owned"
+UNKNOWN_SENDER = "unknown_sender"
+MAY_NOT_SEND = "may_not_send"
+
+RULES = (OWN, GRANT, DOMAIN_GRANT, OTHER_TABLE, NULL_SENDER, NOT_OWNED, UNKNOWN_SENDER, MAY_NOT_SEND)
+
+_CHECKS = ("reject_sender_login_mismatch", "reject_authenticated_sender_login_mismatch")
+
+
+@dataclass(frozen=True, slots=True)
+class SenderExplanation:
+    """`code` is what submission answers: 250, 553 at MAIL FROM's check, 554 for a login that may not send."""
+
+    login: str
+    sender: str
+    code: int
+    rule: str
+    reason: str
+    table: str | None
+    key: str | None
+    owners: tuple[str, ...]  # the logins that may send as it
+    changes: tuple[str, ...]  # commands that would turn the answer round
+    differences: tuple[Difference, ...]
+    notes: tuple[str, ...]
+
+
+def explain(settings: Settings, login: Address, sender: Address | None) -> SenderExplanation:
+    """Explain a login and an envelope sender (None: the null one). Raises ProcessError, ServerError."""
+    from postmaster.routing.explain import open_truth
+
+    with ExitStack() as stack:
+        server = stack.enter_context(open_server(settings))
+        truth, notes = open_truth(settings, stack)
+        notes += list(_unchecked(server))
+        name = login.ascii
+        match = None
+        if sender is not None:
+            match = server.addressing.find(
+                server.parameters["smtpd_sender_login_maps"], unquote(sender.ascii)
+            )
+        owners = tuple(split_list(match.answer)) if match else ()
+        code, rule, reason = _judge(server, truth, login, sender, match, owners)
+        try:
+            differences = tuple(server.tables.differences()) if server.running else ()
+        except ServerError as error:
+            differences = ()
+            notes.append(f"the running server could not be asked: {error.message}")
+        return SenderExplanation(
+            name,
+            "" if sender is None else sender.ascii,
+            code,
+            rule,
+            reason,
+            match.table if match else None,
+            match.key if match else None,
+            owners,
+            tuple(_changes(truth, login, sender, rule)),
+            differences,
+            tuple(notes),
+        )
+
+
+def _judge(
+    server: Server,
+    truth: Connection | None,
+    login: Address,
+    sender: Address | None,
+    match: Match | None,
+    owners: tuple[str, ...],
+) -> tuple[int, str, str]:
+    name = login.ascii
+    if sender is None:
+        code, rule, reason = 250, NULL_SENDER, "the null sender, as bounces have it, is never checked"
+    elif match is None:
+        return 553, UNKNOWN_SENDER, f"no table knows {sender}, so nobody may send as it"
+    elif name.lower() not in (one.lower() for one in owners):
+        return 553, NOT_OWNED, f"{sender} may be sent as by {', '.join(owners)}, and not by {login}"
+    else:
+        code = 250
+        rule, reason = _right(server, truth, login, sender, match)
+    access = maps.SENDING_LOGINS.table(server.config_directory)
+    if server.tables.find(access, name) is None:
+        why = "it is switched off, locked, has ended, or is unknown"
+        return 554, MAY_NOT_SEND, f"{login} may not send at all: {why}"
+    return code, rule, reason
+
+
+def _right(
+    server: Server, truth: Connection | None, login: Address, sender: Address, match: Match
+) -> tuple[str, str]:
+    """Which right of the directory an answer stands for."""
+    if match.table != maps.SENDER_OWNERS.table(server.config_directory) or truth is None:
+        return OTHER_TABLE, f"{match.table} names {login} for {match.key}"
+    from postmaster.directory import grants, graph
+
+    here = graph.hosted(truth, sender.domain)
+    where = sender.without_extension if here is None else Address(here.home, sender.without_extension.local)
+    through = f" ({sender.domain} stands for {where.domain})" if where.domain != sender.domain else ""
+    if where == login:
+        return OWN, f"it is the login's own address{through}"
+    granted = {one.address for one in grants.list_all(truth) if one.user == login}
+    if where in granted:
+        return GRANT, f"{login} has a grant to send as {where}{through}"
+    if any(one.is_catch_all and one.domain == where.domain for one in granted):
+        return DOMAIN_GRANT, f"{login} has a grant to send as all of {where.domain}{through}"
+    return OTHER_TABLE, f"{match.table} names {login} for {match.key}"
+
+
+def _changes(truth: Connection | None, login: Address, sender: Address | None, rule: str) -> Iterator[str]:
+    if rule == MAY_NOT_SEND:
+        yield f"postmaster user set {login} --login --send"
+    elif rule == GRANT and sender is not None:
+        yield f"postmaster sender revoke {login} {sender.without_extension}"
+    elif rule == DOMAIN_GRANT and sender is not None:
+        yield f"postmaster sender revoke {login} @{sender.domain}"
+    elif rule in (NOT_OWNED, UNKNOWN_SENDER) and sender is not None:
+        from postmaster.directory import graph
+
+        if truth is not None and graph.hosted(truth, sender.domain) is None:
+            yield f"postmaster domain add {sender.domain}"
+        yield f"postmaster sender grant {login} {sender.without_extension}"
+        yield f"postmaster sender grant {login} @{sender.domain}"
+    elif rule in (OWN, NULL_SENDER):
+        yield f"postmaster user set {login} --no-send"
+
+
+def _unchecked(server: Server) -> Iterator[str]:
+    """Listeners that take a login and do not look at the sender."""
+    general = server.parameters["smtpd_sender_restrictions"]
+    for key, entry in postconf.services(server.config_directory).items():
+        words = entry.split(maxsplit=8)
+        options = words[8] if len(words) > 8 else ""
+        if words[7] != "smtpd" or "smtpd_sasl_auth_enable=yes" not in options.replace(" = ", "="):
+            continue
+        own = "smtpd_sender_restrictions" in options
+        text = options if own else general
+        if not any(check in text.replace("=", " ").replace("}", " ").split() for check in _CHECKS):
+            yield f"the listener {key} takes logins and does not check senders: postmaster setup apply"

@@ -1,0 +1,269 @@
+"""Removing users with their mail, bringing them back, deleting for good: on real folders."""
+
+from __future__ import annotations
+
+import os
+import pwd
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from postmaster.directory import aliases, forwards, users
+from postmaster.directory.database import Directory, open_directory
+from postmaster.directory.migrate import initialise
+from postmaster.errors import (
+    ConflictError,
+    InUseError,
+    NotFoundError,
+    PostmasterError,
+    RuleError,
+    ServerError,
+)
+from postmaster.lifecycle import folders, removal
+from postmaster.settings import DovecotSettings, MailSettings, PostfixSettings, Settings
+from tests.tools.building import HASH, A, Builder, settings_under
+
+ME = pwd.getpwuid(os.geteuid()).pw_name
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    made = replace(
+        settings_under(tmp_path / "d"),
+        mail=MailSettings(tmp_path / "mail", user=ME),
+        postfix=PostfixSettings(tmp_path / "none"),
+        dovecot=DovecotSettings(tmp_path / "none" / "dovecot.conf"),
+    )
+    made.mail.root.mkdir()
+    initialise(made)
+    return made
+
+
+@pytest.fixture
+def house(directory: Directory, make: Builder) -> Builder:
+    make.domain("example.org")
+    for name in ("amy", "bob"):
+        make.user(f"{name}@example.org")
+        deliver(directory, f"{name}@example.org")
+    make.alias("team@example.org", "amy@example.org", "bob@example.org")
+    make.forward("amy@example.org", "amy@elsewhere.example")
+    make.grant("amy@example.org", "team@example.org")
+    return make
+
+
+def folder_of(directory: Directory, where: str) -> Path:
+    with directory.read() as reading:
+        return users.mail_folder(directory.settings.mail, users.show(reading, A(where)))
+
+
+def deliver(directory: Directory, where: str) -> None:
+    new = folder_of(directory, where) / "Maildir" / "new"
+    new.mkdir(parents=True)
+    (new / "1.mail").write_text("Subject: hello\n\n")
+
+
+def trash(directory: Directory) -> list[tuple[str, str, str]]:
+    return [(one.left.address.ascii, one.left.mail, one.place) for one in removal.list_all(directory)]
+
+
+def test_the_mail_goes_to_the_trash_and_comes_back_with_all_that_the_user_had(
+    house: Builder, directory: Directory
+) -> None:
+    folder = folder_of(directory, "amy@example.org")
+    done = removal.remove(directory, A("amy@example.org"))
+    assert done.failed == []
+    assert done.removed.dropped_from == (A("team@example.org"),)
+    assert not folder.exists()
+    assert done.place is not None
+    assert (done.place / "Maildir" / "new" / "1.mail").read_text() == "Subject: hello\n\n"
+    assert trash(directory) == [("amy@example.org", "trash", "trash")]
+    (left,) = removal.list_all(directory, sizes=True)
+    assert left.bytes == len("Subject: hello\n\n")
+    user, notes, _ = removal.restore(directory, A("amy@example.org"))
+    assert (user.address, user.scheme) == (A("amy@example.org"), "")
+    assert notes == (
+        "amy@example.org has no password now; postmaster user password amy@example.org gives one",
+    )
+    assert (folder / "Maildir" / "new" / "1.mail").exists()
+    assert trash(directory) == []
+    with directory.read() as reading:
+        assert aliases.show(reading, A("team@example.org")).targets == (
+            *(A("bob@example.org"), A("amy@example.org")),
+        )
+        assert forwards.show(reading, A("amy@example.org")).targets == (A("amy@elsewhere.example"),)
+
+
+def test_the_old_password_or_a_new_one_when_told(house: Builder, directory: Directory) -> None:
+    house.app_password("amy@example.org", "phone")
+    removal.remove(directory, A("amy@example.org"))
+    user, notes, entry = removal.restore(directory, A("amy@example.org"), restore_passwords=True)
+    assert (user.scheme, notes) == ("ARGON2ID", ())
+    assert entry is not None
+    removal.remove(directory, A("amy@example.org"))
+    user, _, _ = removal.restore(directory, A("amy@example.org"), password_hash=HASH)
+    assert user.scheme == "ARGON2ID"
+
+
+def test_kept_mail_stays_and_deleted_mail_is_gone(house: Builder, directory: Directory) -> None:
+    amy, bob = folder_of(directory, "amy@example.org"), folder_of(directory, "bob@example.org")
+    removal.remove(directory, A("amy@example.org"), "keep")
+    assert amy.exists()
+    assert trash(directory) == [("amy@example.org", "keep", "mail")]
+    house.remove("alias", "team@example.org")
+    gone = removal.remove(directory, A("bob@example.org"), "delete")
+    assert (gone.failed, gone.place) == ([], None)
+    assert not bob.exists()
+    assert trash(directory) == [("amy@example.org", "keep", "mail")]
+    with pytest.raises(NotFoundError, match="no removed user"):
+        removal.restore(directory, A("bob@example.org"))
+
+
+def test_what_changed_since_is_no_obstacle_to_bring_a_user_back_and_is_told(
+    house: Builder, directory: Directory
+) -> None:
+    house.user("carl@example.org")
+    removal.remove(directory, A("amy@example.org"))
+    house.alias("team@example.org", "carl@example.org")
+    removal.restore(directory, A("amy@example.org"))
+    with directory.read() as reading:
+        assert aliases.show(reading, A("team@example.org")).targets == (
+            *(A("carl@example.org"), A("amy@example.org")),
+        )
+    removal.remove(directory, A("amy@example.org"))
+    house.remove("alias", "team@example.org")
+    _, notes, _ = removal.restore(directory, A("amy@example.org"))
+    assert "team@example.org leads elsewhere or nowhere now, and stays so" in notes
+    removal.remove(directory, A("amy@example.org"))
+    house.alias("amy@example.org", "bob@example.org")
+    with pytest.raises(ConflictError, match="something else stands in the way"):
+        removal.restore(directory, A("amy@example.org"))
+    assert trash(directory) == [("amy@example.org", "trash", "trash")]
+
+
+def test_a_user_who_is_needed_stays_with_the_mail(house: Builder, directory: Directory) -> None:
+    house.alias("only@example.org", "amy@example.org")
+    with pytest.raises(InUseError):
+        removal.remove(directory, A("amy@example.org"))
+    assert folder_of(directory, "amy@example.org").exists()
+
+
+def test_purging_goes_by_age_and_name_and_leaves_what_was_kept(house: Builder, directory: Directory) -> None:
+    removal.remove(directory, A("amy@example.org"))
+    assert removal.purge(directory, older_than=timedelta(days=1)) == []
+    assert [one.left.address for one in removal.purge(directory, keep=False)] == [A("amy@example.org")]
+    assert len(trash(directory)) == 1
+    with pytest.raises(NotFoundError):
+        removal.purge(directory, [A("bob@example.org")])
+    removal.purge(directory, [A("amy@example.org")])
+    assert trash(directory) == []
+    assert list((directory.settings.mail.root / ".trash").iterdir()) == []
+
+
+def test_an_undo_takes_the_mail_along(house: Builder, directory: Directory) -> None:
+    folder = folder_of(directory, "amy@example.org")
+    gone = removal.remove(directory, A("amy@example.org"))
+    assert gone.entry is not None
+    _, entry = removal.take_back(directory, [gone.entry])
+    assert folder.exists()
+    assert entry is not None
+    removal.take_back(directory, [entry])
+    assert not folder.exists()
+    assert trash(directory) == [("amy@example.org", "trash", "trash")]
+
+
+@pytest.mark.parametrize("step", ["trash", "delete", "back"])
+def test_what_a_crash_left_is_finished_by_the_next_command(
+    house: Builder, directory: Directory, step: str
+) -> None:
+    folder = folder_of(directory, "amy@example.org")
+    if step == "back":  # the folder was moved, and the truth not yet changed
+        removal.remove(directory, A("amy@example.org"))
+        removal.bring_back(directory, [folder.name])
+    else:  # the truth was changed, and the folder not yet moved
+        with directory.change() as change:
+            users.remove(change, A("amy@example.org"), mail=step)
+    assert folder.exists()
+    assert trash(directory)[0][2] == "mail"
+    removal.finish(directory)
+    assert not folder.exists()
+    assert trash(directory) == ([] if step == "delete" else [("amy@example.org", "trash", "trash")])
+
+
+def test_nothing_outside_is_touched_and_no_link_followed(
+    house: Builder, directory: Directory, tmp_path: Path
+) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "precious").write_text("x")
+    amy, bob = folder_of(directory, "amy@example.org"), folder_of(directory, "bob@example.org")
+    (amy / "Maildir" / "link").symlink_to(outside)
+    (amy / "Maildir" / "up").symlink_to("../../..")
+    (amy / "Maildir" / "pipe").symlink_to(outside / "precious")
+    removal.remove(directory, A("amy@example.org"), "delete")
+    assert (outside / "precious").read_text() == "x"
+    assert bob.exists()
+    for one in (bob / "Maildir").rglob("*"):
+        if one.is_file():
+            one.unlink()
+    bob.rename(tmp_path / "aside")
+    bob.symlink_to(outside)
+    house.remove("alias", "team@example.org")
+    gone = removal.remove(directory, A("bob@example.org"), "delete")
+    assert "is no folder" in gone.failed[0] or bob.is_symlink()
+    assert (outside / "precious").read_text() == "x"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_what_is_not_the_mail_accounts_is_left_alone(house: Builder, directory: Directory) -> None:
+    amy = folder_of(directory, "amy@example.org")
+    (amy / "Maildir" / "sub").mkdir()
+    os.chown(amy / "Maildir" / "sub", 1, 1)
+    gone = removal.remove(directory, A("amy@example.org"), "delete")
+    assert "belongs to uid 1 and not to the mail account" in gone.failed[0]
+    assert trash(directory) == [("amy@example.org", "delete", "trash")]
+    os.chown(folders.Folders(amy.parent, -1, 0).trash_path(amy.name) / "Maildir" / "sub", os.geteuid(), 0)
+    removal.finish(directory)
+    assert trash(directory) == []
+
+
+def test_a_folder_in_the_way_is_told_and_both_stay(house: Builder, directory: Directory) -> None:
+    folder = folder_of(directory, "amy@example.org")
+    removal.remove(directory, A("amy@example.org"))
+    (folder / "Maildir").mkdir(parents=True)
+    with pytest.raises(ServerError, match="is there already"):
+        removal.bring_back(directory, [folder.name])
+    assert folder.exists()
+
+
+@given(
+    st.text(st.sampled_from("a./\0~-"), max_size=12) | st.sampled_from(["..", "a/../b", "/etc", ".trash/x"])
+)
+def test_no_name_leads_out_of_the_mail_root(tmp_path_factory: Any, mail_id: str) -> None:
+    root = tmp_path_factory.getbasetemp() / "names"
+    root.mkdir(exist_ok=True)
+    (root.parent / "sentinel").mkdir(exist_ok=True)
+    with folders.open_folders(MailSettings(root, user=ME)) as opened:
+        try:
+            opened.delete(mail_id)
+        except RuleError:
+            assert mail_id in ("", ".") or any(
+                part in ("", ".", "..", ".trash") or "\0" in part for part in mail_id.split("/")
+            )
+    assert (root.parent / "sentinel").exists()
+
+
+def test_ages_are_spans() -> None:
+    assert removal.parse_age("30d") == timedelta(days=30)
+    for wrong in ("", "d", "30", "1y", "-1d", "9999999d"):
+        with pytest.raises(PostmasterError):
+            removal.parse_age(wrong)
+
+
+def test_an_open_directory_elsewhere_is_enough(settings: Settings) -> None:
+    with open_directory(settings) as directory:
+        removal.finish(directory)

@@ -1,0 +1,164 @@
+"""Servers beside a truth in PostgreSQL: they query its views, or keep files that outlive it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from postmaster.lab import lifecycle
+from postmaster.lab.layout import POSTMASTER
+from postmaster.settings import DirectorySettings, LookupsSettings, StateSettings, as_toml
+from tests.conftest import MARK
+from tests.server.conftest import start_lab
+from tests.tools.mail import Lab, password_hash
+from tests.tools.postgresql import Cluster, running_cluster
+
+DATABASE = "mail"
+
+
+@pytest.fixture(scope="module")
+def cluster(no_process_left_over: None) -> Iterator[Cluster]:
+    with running_cluster(MARK) as made:
+        for role in ("postfix", "dovecot"):
+            made.execute(f"CREATE ROLE {role} LOGIN")
+        yield made
+
+
+@pytest.fixture
+def empty(cluster: Cluster) -> Iterator[Cluster]:
+    cluster.create(DATABASE)
+    yield cluster
+    cluster.drop(DATABASE)
+
+
+@pytest.fixture(scope="module")
+def house(place: Callable[[], Path]) -> Iterator[Lab]:
+    """A lab whose directory moves."""
+    started = start_lab(place())
+    yield started
+    lifecycle.remove(started.root)
+
+
+def move(lab: Lab, cluster: Cluster, source: str, postfix_url: str = "") -> None:
+    """Give the lab an empty directory in PostgreSQL."""
+    settings = lab.settings
+    lookups = replace(settings.lookups, source=source, postfix_url=postfix_url)
+    moved = replace(settings, directory=DirectorySettings(cluster.url(DATABASE)), lookups=lookups)
+    lab.status.settings_file.write_text(as_toml(moved))
+    lab.postmaster("init")
+    with lab.change() as make:
+        make.domain("lab.test")
+        make.user(POSTMASTER, password_hash=password_hash())
+
+
+def test_servers_query_the_views(house: Lab, empty: Cluster) -> None:
+    dead = f"postgresql://postfix@127.0.0.1:1,127.0.0.1:{empty.port}/{DATABASE}"
+    move(house, empty, "database", postfix_url=dead)
+    house.postmaster("setup", "apply", "--yes")
+    assert "proxy:pgsql:" in (house.root / "postfix" / "main.cf").read_text()
+    house.postmaster("domain", "add", "pg.test")
+    with house.change() as make:
+        make.user("amy@pg.test", password_hash=password_hash())
+        make.alias("team@pg.test", "amy@pg.test")
+    house.send("team+news@pg.test", "by the views")
+    assert len(house.wait_for("amy@pg.test", "by the views")) == 1
+    assert house.rcpt("nobody@pg.test")[0] == 550
+    house.postmaster("user", "set", "amy@pg.test", "--no-receive")
+    assert house.rcpt("amy@pg.test")[0] == 550
+    assert "0 findings" in house.postmaster("setup", "check").stderr
+
+
+def test_a_role_reads_its_own_views_and_nothing_else(house: Lab, empty: Cluster) -> None:
+    move(house, empty, "database")
+
+    def refused(role: str, query: str) -> bool:
+        with psycopg.connect(empty.url(DATABASE, role)) as connection:
+            try:
+                connection.execute(query.encode())
+            except psycopg.errors.InsufficientPrivilege:
+                return True
+        return False
+
+    assert not refused("postfix", "SELECT * FROM postfix.virtual_mailbox")
+    assert not refused("dovecot", "SELECT * FROM dovecot.passdb")
+    hashes = (
+        "public.account",
+        "public.journal_row",
+        "dovecot.passdb",
+        "dovecot.account",
+        "public.app_password",
+    )
+    assert [query for query in hashes if not refused("postfix", f"SELECT * FROM {query}")] == []
+    others = ("public.account", "public.journal_row", "postfix.address", "dovecot.account")
+    assert [query for query in others if not refused("dovecot", f"SELECT * FROM {query}")] == []
+    assert refused("postfix", "UPDATE postfix.virtual_mailbox_domain SET domain = 'x'")
+
+
+def test_files_go_on_answering_while_postgresql_is_away(house: Lab, empty: Cluster, tmp_path: Path) -> None:
+    move(house, empty, "files")
+    house.postmaster("setup", "apply", "--yes")
+    house.postmaster("domain", "add", "files.test")
+    with house.change() as make:
+        make.user("amy@files.test", password_hash=password_hash())
+    house.send("amy@files.test", "before")
+    house.wait_for("amy@files.test", "before")
+    follower = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "postmaster",
+            "--config",
+            str(house.status.settings_file),
+            "publish",
+            "--follow",
+        ],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        listening = "SELECT 1 FROM pg_stat_activity WHERE query LIKE 'LISTEN%'"
+        while not empty.execute(listening):
+            assert follower.poll() is None
+            time.sleep(0.1)
+        empty.stop()
+        try:
+            house.send("amy@files.test", "meanwhile")
+            house.wait_for("amy@files.test", "meanwhile")
+            refused = house.postmaster("user", "list", expect=1)
+            assert "the directory cannot be used" in refused.stderr
+        finally:
+            empty.start()
+        # From another host, whose look-ups are not these.
+        other = replace(
+            house.settings,
+            state=StateSettings(tmp_path / "other"),
+            lookups=LookupsSettings(tmp_path / "other" / "lookups"),
+        )
+        file = tmp_path / "other.toml"
+        file.write_text(as_toml(other))
+        there = [sys.executable, "-m", "postmaster", "--config", str(file)]
+        subprocess.run([*there, "init"], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(
+            [*there, "user", "add", "bob@files.test", "--hash-stdin"],
+            input=password_hash(),
+            text=True,
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
+        begun = time.monotonic()
+        while house.rcpt("bob@files.test")[0] != 250:
+            assert time.monotonic() - begun < 60, "the follower did not publish it"
+            assert follower.poll() is None
+            time.sleep(0.2)
+    finally:
+        follower.terminate()
+        said = follower.communicate(timeout=30)[1]
+    assert "the look-ups go on answering" in said
