@@ -197,7 +197,7 @@ def read_pairs(files: Iterable[Path]) -> list[Pair]:
     for path in files:
         with path.open("rb") as file:
             data = file.read(FILE_LIMIT)
-        for block in _BLOCK.finditer(data):
+        for block in re.finditer(_BLOCK, data, re.DOTALL):
             if block[1].endswith(b"PRIVATE KEY"):
                 if found and found[-1].key_fits is False and key is None:
                     last = found.pop()
@@ -227,4 +227,4 @@ def _fits(key: bytes, certificate: x509.Certificate) -> bool | None:
     return own.public_bytes(*form) == certificate.public_key().public_bytes(*form)
 
 
-_BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]{1,40})-----(?:(?!-----).)*+-----END \1-----\s?", re.DOTALL)
+_BLOCK = rb"-----BEGIN ([A-Z0-9 ]{1,40})-----(?:(?!-----).)*+-----END \1-----\s?"

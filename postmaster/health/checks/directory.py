@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from postmaster.errors import PostmasterError
+from postmaster.health import soundness
 from postmaster.health.finding import OK, Context, Finding, Measure, Severity
 from postmaster.health.ranges import at_most
 
@@ -39,12 +40,18 @@ CODES = {
     "quota-exceeded": "a mailbox is full: its mail is sent back",
     "quota-near": "a mailbox is nearly full",
     "quota-unknown": "Dovecot does not tell how full the mailboxes are",
+    "accounts-locked": "accounts are locked, and wait for somebody to open them",
     "logins-failing": "more passwords were refused than the settings allow",
     "log-unread": "the mail log cannot be read, or not all of it in time",
     "notices-unread": "nobody reads what Postfix tells its postmaster",
+    **soundness.CODES,
 }
-SETTINGS = ("sample", "quota_warning", "quota_users", "login_failures_warning", "login_failures_critical")
+SETTINGS = (
+    *("sample", "quota_warning", "quota_users", "login_failures_warning", "login_failures_critical"),
+    "soundness",
+)
 NAMED = 20  # findings of one code
+NAMED_LOCKED = 5  # accounts
 LAST_HOUR = 3600  # seconds; refused passwords are counted no further back
 DAY = 86400
 
@@ -81,7 +88,10 @@ def _with_truth(context: Context, is_current: bool) -> Iterator[Finding]:
             yield from _of_both(first, again)
         with directory.read() as reading:
             yield from _quotas(context, reading)
+            yield _locked(reading)
             yield from _notices(context, reading)
+    if settings.health.soundness:
+        yield from soundness.soundness(context)
 
 
 # --- the files ---
@@ -273,6 +283,22 @@ def _quotas(context: Context, reading: Connection) -> Iterator[Finding]:
     else:
         message = f"{len(full)} of {len(shares)} mailboxes with a quota are full or nearly{left}"
         yield Finding("directory", "quotas", OK, Severity.ok, message, None, measures)
+
+
+def _locked(reading: Connection) -> Finding:
+    from postmaster.directory import users
+
+    first, number = users.locked(reading, NAMED_LOCKED)
+    measure = Measure("locked", number, "", at_most(0), None, 0)
+    if not number:
+        return Finding("directory", "locked", OK, Severity.ok, "no account is locked", None, (measure,))
+    more = f" and {number - len(first)} more" if number > len(first) else ""
+    return Finding(
+        *("directory", "locked", "accounts-locked", Severity.warning),
+        f"{number} locked: {', '.join(first)}{more}",
+        f"postmaster user unlock {first[0]}; or postmaster health ack directory/locked --until DATE",
+        (measure,),
+    )
 
 
 def _logins(context: Context) -> Iterator[Finding]:
