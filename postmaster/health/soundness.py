@@ -57,7 +57,7 @@ def soundness(context: Context) -> Iterator[Finding]:
     for message in unknown[:FIRST]:
         yield Finding(
             *("directory", OBJECT, "soundness-unknown", Severity.unknown, message),
-            "postmaster directory check; a longer health.deadline, or health.soundness = false",
+            "postmaster directory check; a longer health.deadline, or health.soundness = 0",
         )
     if not unknown and not found.keys() & CODES.keys():
         more = ", ".join(f"{len(objects)} {code}" for code, objects in kinds.items())

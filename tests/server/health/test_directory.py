@@ -329,8 +329,10 @@ def test_a_whole_directory_that_cannot_be_read_in_time(house: Lab, monkeypatch: 
     codes = {one.code for one in found if one.object == "soundness"}
     assert codes == {"loop", "soundness-unknown"}
     assert "no-answer" not in {one.code for one in found}
-    found = run_checks(settings(house, soundness=False), choose(["directory"], []))
+    found = run_checks(settings(house, soundness=0), choose(["directory"], []))
     assert "soundness" not in {one.object for one in found}
+    found = run_checks(settings(house, soundness=1), choose(["directory"], []))
+    assert ["too many" in one.message for one in found if one.object == "soundness"] == [True]
 
 
 @contextmanager
