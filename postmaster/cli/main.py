@@ -30,7 +30,10 @@ COMMANDS = {
     "forward": ("postmaster.cli.forward", "Users' mail sent on to other addresses."),
     "sender": ("postmaster.cli.sender", "Who may send as which address."),
     "address": ("postmaster.cli.address", "Where mail for an address goes, hop by hop."),
-    "directory": ("postmaster.cli.directory", "The directory as a whole: check, backup, restore."),
+    "directory": (
+        "postmaster.cli.directory",
+        "The directory as a whole: check, export, import, apply, backup.",
+    ),
     "local": ("postmaster.cli.local", "Mail of the system's own accounts: /etc/aliases, ~/.forward."),
     "history": ("postmaster.cli.history", "Who changed what in the directory, when and why."),
     "undo": ("postmaster.cli.undo", "Take back changes of the directory."),

@@ -100,6 +100,20 @@ def progress() -> Callable[[str], None]:
     return lambda text: say(f"… {text}")
 
 
+@contextmanager
+def bar(total: int, label: str) -> Iterator[Callable[[int], None]]:
+    """A progress bar on a terminal, for work that is long enough to be looked at."""
+    if total < 20 or not sys.stderr.isatty():
+        yield lambda _done: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(label, total=total)
+        yield lambda done: bar.update(task, completed=done)
+
+
 def complete(kind: Any) -> Callable[[typer.Context, str], list[str]]:
     """Completion from the directory: `kind` is domain, user, alias, forward or address."""
 

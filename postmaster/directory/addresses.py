@@ -109,17 +109,21 @@ def assign_targets(change: Change, source: graph.Node, targets: Sequence[Address
         return
     for row in rows:
         change.delete(target, row.id)
-    for position, one in enumerate(wanted):
-        change.insert(
-            target,
-            {
-                "source_id": source.id,
-                "position": position,
-                "local_part": one.local.text,
-                "base": one.local.base,
-                "domain": one.domain.ascii,
-            },
-        )
+    change.insert_many(target, target_rows(source.id, wanted))
+
+
+def target_rows(source_id: int, targets: Sequence[Address]) -> list[dict[str, object]]:
+    """Rows of the targets of an address, in order."""
+    return [
+        {
+            "source_id": source_id,
+            "position": position,
+            "local_part": one.local.text,
+            "base": one.local.base,
+            "domain": one.domain.ascii,
+        }
+        for position, one in enumerate(targets)
+    ]
 
 
 def release(change: Change, node: graph.Node) -> tuple[Address, ...]:
@@ -132,7 +136,7 @@ def release(change: Change, node: graph.Node) -> tuple[Address, ...]:
     leading = [
         found
         for found in (
-            _through_catch_all(change, node)
+            through_catch_all(change.connection, node)
             if node.address.is_catch_all
             else graph.sources_of(connection, node.address)
         )
@@ -162,9 +166,8 @@ def release(change: Change, node: graph.Node) -> tuple[Address, ...]:
     return tuple(dict.fromkeys(source for _, _, source in leading))
 
 
-def _through_catch_all(change: Change, node: graph.Node) -> list[tuple[int, int, Address]]:
+def through_catch_all(connection: Connection, node: graph.Node) -> list[tuple[int, int, Address]]:
     """Like `sources_of`, for a catch-all: the targets in its domain that no address of its own answers."""
-    connection = change.connection
     home = address.alias("home")
     home_id = connection.execute(select(address.c.domain_id).where(address.c.id == node.id)).scalar_one()
     rows = connection.execute(

@@ -6,6 +6,8 @@ command that writes waits for it. It has every hash, so it is readable to its ow
 A restore writes into the file of the truth and never puts another in its place: a command that has it open
 sees the old state or the new one, and a restore that is cut short is rolled back by the next who opens it.
 What was there before is kept as a backup of its own.
+
+Of a truth in PostgreSQL the file is a copy too (`transfer.py`), and so is the way back.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote
 
-from postmaster.directory import migrate
+from postmaster.directory import migrate, transfer
 from postmaster.directory.engines import LOCK_TIMEOUT, make_engine
 from postmaster.directory.schema import REVISION
 from postmaster.errors import DirectoryError, ExistsError, NotFoundError
@@ -51,8 +53,8 @@ class Restored:
 
 def backup(settings: Settings, file: Path, *, overwrite: bool = False) -> Backup:
     """Copy the truth, complete on disk under its name or not at all. Raises ExistsError, DirectoryError."""
-    source = _file_of(settings)
-    if not source.exists():
+    source = settings.directory.file
+    if source is not None and not source.exists():
         raise NotFoundError(f"there is no directory at {source}", hint="run: postmaster init")
     if file.exists() and not overwrite:
         raise ExistsError(f"{file} is there already", hint="name another file, or add --force")
@@ -60,9 +62,12 @@ def backup(settings: Settings, file: Path, *, overwrite: bool = False) -> Backup
     with _plain_errors(file):
         try:
             os.close(os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, MODE))
-            with closing(_open(source)) as truth, closing(sqlite3.connect(new)) as copy:
-                truth.backup(copy)  # in one step: what is copied is of one moment
-                copy.execute("PRAGMA journal_mode = DELETE")
+            if source is None:
+                transfer.copy(settings, _in_file(settings, new))
+            else:
+                with closing(_open(source)) as truth, closing(sqlite3.connect(new)) as copy:
+                    truth.backup(copy)  # in one step: what is copied is of one moment
+                    copy.execute("PRAGMA journal_mode = DELETE")
             made = replace(examine(new), file=file)
             _to_disk(new)
             new.replace(file)
@@ -104,28 +109,32 @@ def restore(settings: Settings, file: Path) -> Restored:
             f"{file} is of version {found.revision}, this program knows {REVISION}",
             hint="install the newer postmaster that made it",
         )
-    truth = _file_of(settings)
+    folder = settings.state.directory / "backups"
+    make_folder(folder, 0o700)
+    truth = settings.directory.file
     before = None
-    if truth.exists():
-        folder = settings.state.directory / "backups"
-        make_folder(folder, 0o700)
+    if truth is not None and truth.exists():
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ")
         before = backup(settings, folder / f"before-restore-{stamp}.db").file
-    work = truth.with_name(f".{truth.name}.{os.getpid()}.restore")
-    with _plain_errors(truth):
+    near = truth or folder / "directory.db"
+    work = near.with_name(f".{near.name}.{os.getpid()}.restore")
+    with _plain_errors(near):
         try:
             os.close(os.open(work, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, MODE))
             with closing(_open(file)) as copy, closing(sqlite3.connect(work)) as own:
                 copy.backup(own)
             if found.revision != REVISION:
                 _upgrade(settings, work)
-            engine = make_engine(settings, create=True)
-            engine.dispose()
-            with (
-                closing(_open(work)) as own,
-                closing(sqlite3.connect(truth, timeout=LOCK_TIMEOUT, isolation_level=None)) as target,
-            ):
-                own.backup(target)
+            if truth is None:
+                before = transfer.copy(_in_file(settings, work), settings, replace_rows=True).before
+            else:
+                engine = make_engine(settings, create=True)
+                engine.dispose()
+                with (
+                    closing(_open(work)) as own,
+                    closing(sqlite3.connect(truth, timeout=LOCK_TIMEOUT, isolation_level=None)) as target,
+                ):
+                    own.backup(target)
         finally:
             for one in (work, work.with_name(work.name + "-journal")):
                 one.unlink(missing_ok=True)
@@ -133,20 +142,15 @@ def restore(settings: Settings, file: Path) -> Restored:
 
 
 def _upgrade(settings: Settings, work: Path) -> None:
-    engine = make_engine(replace(settings, directory=DirectorySettings(f"sqlite:///{work}")))
+    engine = make_engine(_in_file(settings, work))
     try:
         migrate.upgrade(engine)
     finally:
         engine.dispose()
 
 
-def _file_of(settings: Settings) -> Path:
-    file = settings.directory.file
-    if file is None:
-        raise DirectoryError(
-            "this directory is not in an SQLite file", hint="use the database's own tools, such as pg_dump"
-        )
-    return file
+def _in_file(settings: Settings, file: Path) -> Settings:
+    return replace(settings, directory=DirectorySettings(f"sqlite:///{file}"))
 
 
 def _open(file: Path) -> sqlite3.Connection:

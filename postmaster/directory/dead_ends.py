@@ -12,14 +12,15 @@ the two, where several ways end and begin at dates, is not told.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from time import time
+from typing import Any
 
 from sqlalchemy import Connection, bindparam, or_, select
 
-from postmaster.address import Address
+from postmaster.address import Address, Domain, LocalPart
 from postmaster.directory import graph
 from postmaster.directory.batches import batches
 from postmaster.directory.lookups import EVER
@@ -60,6 +61,10 @@ def seconds(until: datetime | None) -> int:
     return EVER if until is None else int(until.replace(tzinfo=UTC).timestamp())
 
 
+def _until(moment: datetime | None) -> Span:
+    return ALWAYS if moment is None else Span(0, seconds(moment))
+
+
 @dataclass(frozen=True, slots=True)
 class _State:
     passes: Span  # mail gets in at all
@@ -68,13 +73,18 @@ class _State:
     targets: tuple[Address, ...]
 
 
-_STATE = (
+_STATES = (
     select(
-        *(address.c.kind, address.c.until),
+        *(address.c.id, address.c.kind, address.c.until),
         *(account.c.receive, account.c.keep_copy, account.c.forward_until, account.c.locked_at),
     )
     .join_from(address, account, account.c.id == address.c.id, isouter=True)
-    .where(address.c.id == bindparam("address_id"))
+    .where(address.c.id.in_(bindparam("ids", expanding=True)))
+)
+_TARGETS = (
+    select(target.c.source_id, target.c.local_part, target.c.domain)
+    .where(target.c.source_id.in_(bindparam("ids", expanding=True)))
+    .order_by(target.c.source_id, target.c.position)
 )
 
 # By any of its names: the own one, and one in each alias domain.
@@ -108,6 +118,15 @@ class DeadEnds:
     def __init__(self, reading: Connection) -> None:
         self._reading = reading
         self._states: dict[int, _State] = {}
+        self._leads: dict[Address, tuple[bool, int | None]] = {}
+
+    def prepare(self, ids: Sequence[int]) -> None:
+        """Ask about many at once: each alone costs two queries."""
+        found: dict[int, list[Address]] = {}
+        for source_id, local_part, name in self._reading.execute(_TARGETS, {"ids": ids}):
+            found.setdefault(source_id, []).append(Address(Domain(name), LocalPart(local_part)))
+        for row in self._reading.execute(_STATES, {"ids": ids}):
+            self._states[row.id] = self._state_of(row, tuple(found.get(row.id, ())))
 
     def is_open(self, address_id: int) -> bool:
         """Whether mail for an address of ours ends somewhere now."""
@@ -128,11 +147,11 @@ class DeadEnds:
             found = found.joined(span.within(state.keeps))
             span = span.within(state.leads)
             for one in () if span.is_empty else state.targets:
-                here, node = graph.lead(self._reading, one)
+                here, to = self._lead(one)
                 if not here:
                     found = found.joined(span)
-                elif node is not None:
-                    waiting.append((node.id, span))
+                elif to is not None:
+                    waiting.append((to, span))
         return found
 
     def keeps(self, address_id: int) -> Span:
@@ -145,25 +164,33 @@ class DeadEnds:
         span = state.passes.within(state.leads)
         if where not in state.targets:
             return NEVER
-        here, node = graph.lead(self._reading, where)
+        here, to = self._lead(where)
         if here:
-            span = NEVER if node is None else span.within(self.open(node.id))
+            span = NEVER if to is None else span.within(self.open(to))
         return span
+
+    def _lead(self, where: Address) -> tuple[bool, int | None]:
+        """(is the domain hosted here, the id that mail for the address reaches)."""
+        if where not in self._leads:
+            here, node = graph.lead(self._reading, where)
+            self._leads[where] = here, None if node is None else node.id
+        return self._leads[where]
 
     def _state(self, address_id: int) -> _State:
         if address_id not in self._states:
-            row = self._reading.execute(_STATE, {"address_id": address_id}).one()
-            targets = graph.targets_of(self._reading, address_id)
-            passes, keeps, leads = Span(0, seconds(row.until)), NEVER, ALWAYS
-            if row.kind == "user":
-                if row.locked_at is not None:
-                    targets = tuple(one for one in targets if graph.hosted(self._reading, one.domain))
-                if not row.receive:
-                    passes = NEVER
-                leads = Span(0, seconds(row.forward_until))
-                keeps = ALWAYS if row.keep_copy or not targets else Span(leads.end, EVER)
-            self._states[address_id] = _State(passes, keeps, leads, targets)
+            self.prepare([address_id])
         return self._states[address_id]
+
+    def _state_of(self, row: Any, targets: tuple[Address, ...]) -> _State:
+        passes, keeps, leads = _until(row.until), NEVER, ALWAYS
+        if row.kind == "user":
+            if row.locked_at is not None:
+                targets = tuple(one for one in targets if graph.hosted(self._reading, one.domain))
+            if not row.receive:
+                passes = NEVER
+            leads = _until(row.forward_until)
+            keeps = ALWAYS if row.keep_copy or not targets else Span(leads.end, EVER)
+        return _State(passes, keeps, leads, targets)
 
 
 def sources(reading: Connection, ids: Collection[int], domains: Collection[str]) -> set[int]:

@@ -62,11 +62,29 @@ def for_writing(engine: Engine) -> Engine:
 
 def address_of(settings: Settings) -> str:
     """The truth's file or URL, for people; never with a password."""
-    return str(settings.directory.file or make_url(settings.directory.url).render_as_string())
+    if settings.directory.file:
+        return str(settings.directory.file)
+    url = make_url(settings.directory.url)
+    return url.difference_update_query(_secrets(url)).render_as_string()
 
 
-def is_postgresql(engine: Engine) -> bool:
-    return engine.dialect.name == "postgresql"
+def is_postgresql(of: Engine | Connection) -> bool:
+    return of.dialect.name == "postgresql"
+
+
+def tell_followers(connection: Connection) -> None:
+    """Let those who follow the journal know at the commit that there is something new."""
+    if is_postgresql(connection):
+        connection.exec_driver_sql(f"NOTIFY {CHANNEL}")
+
+
+def _secrets(url: URL) -> list[str]:
+    """The parameters of a URL that are passwords: libpq's password and sslpassword."""
+    return [name for name in url.query if "password" in name.lower()]
+
+
+def has_password(url: URL) -> bool:
+    return url.password is not None or bool(_secrets(url))
 
 
 @contextmanager
@@ -195,7 +213,7 @@ def connection_parameters(settings: Settings) -> dict[str, Any]:
     if not url.database:
         raise DirectoryError("directory.url names no database", hint="postgresql://USER@HOST/DATABASE")
     password = None if url.password is None else str(url.password)
-    if password is not None:
+    if has_password(url):
         _check_secret(settings.file)
     elif settings.directory.password_file:
         password = _read_secret(Path(settings.directory.password_file))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from sqlalchemy import Connection, bindparam, select
 
@@ -115,14 +116,40 @@ def sources_of(connection: Connection, where: Address) -> list[tuple[int, int, A
     return [(row.id, row.source_id, Address(Domain(row.name), LocalPart(row.local_part))) for row in rows]
 
 
+class Ways(Protocol):
+    """Where addresses lead and what they lead to: in the database, or as they will once a plan is done."""
+
+    def lead(self, where: Address) -> tuple[bool, Node | None]: ...
+
+    def targets_of(self, source_id: int) -> tuple[Address, ...]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Present:
+    """The ways in the database."""
+
+    connection: Connection
+
+    def lead(self, where: Address) -> tuple[bool, Node | None]:
+        return lead(self.connection, where)
+
+    def targets_of(self, source_id: int) -> tuple[Address, ...]:
+        return targets_of(self.connection, source_id)
+
+
 def check_targets(connection: Connection, source: Node, targets: Sequence[Address]) -> None:
     """Refuse targets that lead nowhere, back to the source, or past Postfix's limits. Raises RuleError.
 
     `source` need not be in the database yet; its present targets there are not looked at.
     """
+    check_ways(_Present(connection), source, targets)
+
+
+def check_ways(ways: Ways, source: Node, targets: Sequence[Address]) -> None:
+    """As `check_targets`, by ways that need not be those of the database. Raises RuleError."""
     first: list[Node] = []
     for one in targets:
-        here, node = lead(connection, one)
+        here, node = ways.lead(one)
         if here and node is None:
             raise RuleError(
                 f"{source.address} cannot lead to {one}: that address does not exist",
@@ -130,10 +157,10 @@ def check_targets(connection: Connection, source: Node, targets: Sequence[Addres
             )
         if node is not None:
             first.append(node)
-    _follow(connection, source, first)
+    _follow(ways, source, first)
 
 
-def _follow(connection: Connection, source: Node, first: Iterable[Node]) -> None:
+def _follow(ways: Ways, source: Node, first: Iterable[Node]) -> None:
     came_from: dict[int, Node] = {}
     queue: list[Node] = []
     for node in first:
@@ -148,7 +175,7 @@ def _follow(connection: Connection, source: Node, first: Iterable[Node]) -> None
     expanded = 0
     while queue:
         node = queue.pop()
-        for one in targets_of(connection, node.id):
+        for one in ways.targets_of(node.id):
             expanded += 1
             if expanded > EXPANSION_LIMIT:
                 raise RuleError(
@@ -156,7 +183,7 @@ def _follow(connection: Connection, source: Node, first: Iterable[Node]) -> None
                     "and Postfix would defer the whole message",
                     hint="split the list, or use a mailing list manager",
                 )
-            _, following = lead(connection, one)
+            _, following = ways.lead(one)
             if following is None:
                 continue
             if following.id == source.id:

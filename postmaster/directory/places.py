@@ -58,7 +58,7 @@ def places(settings: LookupsSettings, engine: Engine | None) -> list[Place]:
         raise SettingsError(f"lookups.source is {settings.source!r}", hint="it is files or database")
     found: list[Place] = []
     schemas = engine is not None and engine.dialect.name == "postgresql"
-    there = schemas and (settings.source == "database" or _exist(engine))
+    there = schemas and (settings.source == "database" or have_schemas(engine))
     for file in FILES:
         if settings.source != "database":
             found.append(_file(file, settings))
@@ -106,8 +106,10 @@ def _schema(file: LookupFile, engine: Engine) -> Place:
     return Place(f"schema {file.schema_name}", file, writing, reading, entry)
 
 
-def _exist(engine: Engine | None) -> bool:
-    assert engine is not None
+def have_schemas(engine: Engine | None) -> bool:
+    """Whether the database is one whose views servers query."""
+    if engine is None or engine.dialect.name != "postgresql":
+        return False
     with engine.connect() as connection:
         return all(_is_there(connection, file) for file in FILES)
 
@@ -154,6 +156,21 @@ def grant(connection: Connection, file: LookupFile) -> bool:
     for view in re.findall(r"CREATE VIEW (\w+)", file.schema):
         connection.exec_driver_sql(f"GRANT SELECT ON {name}.{view} TO {name}")
     return True
+
+
+def unreadable(engine: Engine, file: LookupFile, role: str) -> tuple[str, ...]:
+    """The views of a schema that a role cannot read: all of them where there is no such role."""
+    views = re.findall(r"CREATE VIEW (\w+)", file.schema)
+    schema = file.schema_name
+    with engine.connect() as connection:
+        if not connection.exec_driver_sql("SELECT 1 FROM pg_roles WHERE rolname = %s", (role,)).scalar():
+            return tuple(views)
+        ask = "SELECT has_schema_privilege(%s, %s, 'USAGE') AND has_table_privilege(%s, %s, 'SELECT')"
+        return tuple(
+            view
+            for view in views
+            if not connection.exec_driver_sql(ask, (role, schema, role, f"{schema}.{view}")).scalar()
+        )
 
 
 def _translated_table(statement: str) -> str:

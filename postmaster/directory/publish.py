@@ -209,6 +209,7 @@ def _write_addresses(
     if file is DOVECOT:
         _write_accounts(connection, reading, [row for row in rows if row.kind == "user"])
         return
+    ends.prepare(ids)
     targets = reading.execute(select(target).where(target.c.source_id.in_(ids))).all()
     connection.executemany(
         "INSERT INTO address VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", [_address_row(row, ends) for row in rows]

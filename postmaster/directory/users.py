@@ -26,6 +26,7 @@ from postmaster.directory.schema import (
     domain,
     removed_mailbox,
     sender_grant,
+    target,
 )
 from postmaster.errors import RuleError, UsageError
 from postmaster.settings import MailSettings
@@ -52,8 +53,8 @@ def add(
     predecessor's mail.
     Raises ExistsError, NotFoundError, RuleError, UsageError.
     """
-    _check_name(name)
-    _check_quota(quota)
+    check_name(name)
+    check_quota(quota)
     user_id = addresses.claim(change, where, "user")
     change.insert(
         account,
@@ -139,9 +140,9 @@ def update(
     given = {"name": name, "login": login, "imap": imap, "pop3": pop3, "send": send, "receive": receive}
     values: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
     if name is not None:
-        _check_name(name)
+        check_name(name)
     if quota is not KEEP:
-        _check_quota(quota)
+        check_quota(quota)
         values["quota"] = quota
     closing = before.receive and receive is False
     reached = _leading_to(change.connection, before) if closing else []
@@ -202,8 +203,14 @@ def remove(change: Change, where: Address, *, mail: str = "keep") -> Removed[Use
     user = show(change.connection, where)
     node = graph.Node(user.id, "user", user.address)
     dropped = addresses.release(change, node)
-    for table in (app_password, sender_grant):
-        rows = change.connection.execute(select(table.c.id).where(table.c.account_id == user.id))
+    discard(change, user, mail=mail)
+    return Removed(user, dropped)
+
+
+def discard(change: Change, user: User, *, mail: str) -> None:
+    """Delete the rows of a user whom no target names any more, and note where the mail belongs."""
+    for table, owner in ((target, "source_id"), (app_password, "account_id"), (sender_grant, "account_id")):
+        rows = change.connection.execute(select(table.c.id).where(table.c[owner] == user.id))
         for row_id in rows.scalars().all():
             change.delete(table, row_id)
     change.delete(account, user.id)
@@ -218,7 +225,6 @@ def remove(change: Change, where: Address, *, mail: str = "keep") -> Removed[Use
             "removed_at": change.now,
         },
     )
-    return Removed(user, dropped)
 
 
 def mail_folder(settings: MailSettings, user: User) -> Path:
@@ -242,14 +248,16 @@ def _leading_to(connection: Connection, user: User) -> list[tuple[int, Address]]
     return sorted((row.id, Address(Domain(row.name), LocalPart(row.local_part))) for row in rows)
 
 
-def _check_name(name: str) -> None:
+def check_name(name: str) -> None:
+    """Raises UsageError for a person's name that is too long or unprintable."""
     if len(name) > NAME_CHARACTERS:
         raise UsageError(f"the name is longer than {NAME_CHARACTERS} characters")
     if not name.isprintable():
         raise UsageError("the name has unprintable characters")
 
 
-def _check_quota(quota: int | None) -> None:
+def check_quota(quota: int | None) -> None:
+    """Raises UsageError for a number of bytes that is no quota."""
     if quota is not None and not 0 < quota <= QUOTA_LIMIT:
         raise UsageError("a quota is a number of bytes above zero", hint="for example 2G; none takes it away")
 

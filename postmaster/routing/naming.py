@@ -24,8 +24,8 @@ class Naming:
 
     def __init__(self, server: Server, truth: Connection | None) -> None:
         self._truth = truth
-        self._aliases = maps.ALIASES.table(server.config_directory)
-        self._catch_alls = maps.CATCH_ALLS.table(server.config_directory)
+        self._aliases = server.ours(maps.ALIASES)
+        self._catch_alls = server.ours(maps.CATCH_ALLS)
 
     def of(self, address: str, mapped: Mapped) -> tuple[str, str]:
         """(rule, reason) for what a table made of an address (in internal form)."""

@@ -113,7 +113,7 @@ def _judge(
     else:
         code = 250
         rule, reason = _right(server, truth, login, sender, match)
-    access = maps.SENDING_LOGINS.table(server.config_directory)
+    access = server.ours(maps.SENDING_LOGINS)
     if server.tables.find(access, name) is None:
         why = "it is switched off, locked, has ended, or is unknown"
         return 554, MAY_NOT_SEND, f"{login} may not send at all: {why}"
@@ -124,7 +124,7 @@ def _right(
     server: Server, truth: Connection | None, login: Address, sender: Address, match: Match
 ) -> tuple[str, str]:
     """Which right of the directory an answer stands for."""
-    if match.table != maps.SENDER_OWNERS.table(server.config_directory) or truth is None:
+    if match.table != server.ours(maps.SENDER_OWNERS) or truth is None:
         return OTHER_TABLE, f"{match.table} names {login} for {match.key}"
     from postmaster.directory import grants, graph
 

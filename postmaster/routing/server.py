@@ -8,9 +8,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from postmaster.postfix import addressing, classes, control, postconf
+from postmaster.postfix import addressing, classes, control, maps, postconf
 from postmaster.postfix.addressing import Addressing
 from postmaster.postfix.classes import DomainClasses
+from postmaster.postfix.maps import Map
 from postmaster.postfix.rewrite import Rewriter
 from postmaster.postfix.tables import Tables
 from postmaster.settings import Settings
@@ -70,7 +71,10 @@ _PARAMETERS = (
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """What is asked. `running` is whether Postfix runs, so that its proxymap can be asked."""
+    """What is asked. `running` is whether Postfix runs, so that its proxymap can be asked.
+
+    `kind` is the type of the directory's own tables: sqlite or pgsql.
+    """
 
     config_directory: Path
     parameters: dict[str, str]
@@ -79,6 +83,11 @@ class Server:
     classes: DomainClasses
     addressing: Addressing
     rewriter: Rewriter | None  # None where Postfix does not run or we may not reach it
+    kind: str = "sqlite"
+
+    def ours(self, one: Map) -> str:
+        """How the configuration names a table of the directory."""
+        return one.table(self.config_directory, self.kind)
 
     @property
     def limits(self) -> dict[str, int]:
@@ -106,6 +115,7 @@ def open_server(settings: Settings) -> Iterator[Server]:
             domain_classes,
             Addressing(parameters, tables, domain_classes),
             rewriter,
+            maps.kind(settings.lookups.source),
         )
     finally:
         tables.close()

@@ -15,6 +15,10 @@ from typing import Any
 import pytest
 
 from postmaster.address import parse_address
+from postmaster.bulk.reading import read
+from postmaster.bulk.writing import As
+from postmaster.directory import merge
+from postmaster.directory.inventory import take
 from postmaster.directory.migrate import initialise
 from postmaster.lifecycle import removal
 from postmaster.settings import DovecotSettings, MailSettings, PostfixSettings, Settings, as_toml
@@ -304,6 +308,47 @@ def test_user_restore_brings_the_mail_back_or_leaves_it_in_the_trash(scene: Scen
         assert whole(trashed)
 
     until_done(scene, lambda _: {"command": ["user", "restore", "carl@kill.test"]}, after, step=step)
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("step", STEPS)
+def test_directory_apply_leaves_the_old_state_or_the_new_one(scene: Scene, tmp_path: Path, step: int) -> None:
+    """To one description and back to the other, each with users, aliases, forwards and grants of its own."""
+    texts = [
+        "users:\n- address: base@kill.test\n"
+        + "".join(f"- address: {one}{n}@kill.test\n" for n in range(9))
+        + f"aliases:\n- address: all@kill.test\n  targets: [{one}1@kill.test, base@kill.test]\n"
+        f"forwards:\n- address: {one}2@kill.test\n  targets: [x@elsewhere.test]\n"
+        f"grants:\n- user: {one}3@kill.test\n  address: '@kill.test'\n"
+        for one in ("amy", "bob")
+    ]
+    files = [tmp_path / "first.yaml", tmp_path / "second.yaml"]
+    for file, text in zip(files, texts, strict=True):
+        file.write_text("domains:\n- domain: kill.test\n" + text)
+
+    def state() -> set[tuple[str, ...]]:
+        with open_builder(scene.settings) as make, make.directory.read() as reading:
+            return {(one.kind, *one.key) for one in take(reading)}
+
+    states = []
+    for file in files:
+        with open_builder(scene.settings) as make, make.directory.change() as change:
+            wanted = read(file, As.yaml)
+            merge.write(change, merge.plan(change.connection, wanted, update=True).differences)
+        states.append(state())
+    at = 0
+
+    def after(n: int, status: int) -> None:
+        nonlocal at
+        now = state()
+        assert now in states
+        reached = states.index(now)
+        assert reached == at or status != 0
+        if reached == at:  # the way back is next
+            at = 1 - at
+
+    how = ("--max-deletes", "99", "--yes")
+    until_done(scene, lambda _: {"command": ["directory", "apply", str(files[at]), *how]}, after, step=step)
 
 
 #: The same of more rows.

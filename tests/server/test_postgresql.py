@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import time
@@ -12,9 +13,11 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from postmaster.health.checks.directory import run as check_directory
+from postmaster.health.finding import Context
 from postmaster.lab import lifecycle
 from postmaster.lab.layout import POSTMASTER
-from postmaster.settings import DirectorySettings, LookupsSettings, StateSettings, as_toml
+from postmaster.settings import DirectorySettings, LookupsSettings, Settings, StateSettings, as_toml
 from tests.conftest import MARK
 from tests.server.conftest import start_lab
 from tests.tools.mail import Lab, password_hash
@@ -58,6 +61,13 @@ def move(lab: Lab, cluster: Cluster, source: str, postfix_url: str = "") -> None
         make.user(POSTMASTER, password_hash=password_hash())
 
 
+def health_of(lab: Lab, settings: Settings | None = None) -> dict[str, str]:
+    """Object -> code of what health says of what servers read."""
+    rows = check_directory(Context(settings or lab.settings, time.monotonic() + 60))
+    wanted = ("schema postfix", "schema dovecot", "lookups", "tables")
+    return {row.object: row.code for row in rows if row.object in wanted}
+
+
 def test_servers_query_the_views(house: Lab, empty: Cluster) -> None:
     dead = f"postgresql://postfix@127.0.0.1:1,127.0.0.1:{empty.port}/{DATABASE}"
     move(house, empty, "database", postfix_url=dead)
@@ -70,9 +80,30 @@ def test_servers_query_the_views(house: Lab, empty: Cluster) -> None:
     house.send("team+news@pg.test", "by the views")
     assert len(house.wait_for("amy@pg.test", "by the views")) == 1
     assert house.rcpt("nobody@pg.test")[0] == 550
+    explained = json.loads(house.postmaster("address", "explain", "team+news@pg.test", "-o", "json").stdout)
+    assert "alias" in [hop["rule"] for hop in explained["hops"]]
     house.postmaster("user", "set", "amy@pg.test", "--no-receive")
     assert house.rcpt("amy@pg.test")[0] == 550
     assert "0 findings" in house.postmaster("setup", "check").stderr
+    faults = json.loads(house.postmaster("directory", "check", "-o", "json", expect=4).stdout)
+    assert {row["code"] for row in faults} <= {"missing_postmaster", "missing_abuse", "dead_end"}
+    assert health_of(house) == {"schema postfix": "ok", "schema dovecot": "ok", "tables": "ok"}
+    empty.execute("REVOKE SELECT ON postfix.catch_all FROM postfix", DATABASE)
+    empty.execute("UPDATE dovecot.published SET entry = entry - 1", DATABASE)
+    found = health_of(house)
+    assert found == {
+        "schema postfix": "lookups-rights",
+        "schema dovecot": "lookups-behind",
+        "tables": "ok",
+    }
+    house.postmaster("init")
+    assert set(health_of(house).values()) == {"ok"}
+    empty.execute("DROP SCHEMA dovecot CASCADE", DATABASE)
+    assert health_of(house)["schema dovecot"] == "lookups-missing"
+    house.postmaster("init")
+    assert set(health_of(house).values()) == {"ok"}
+    away = replace(house.settings, directory=DirectorySettings("postgresql://postgres@127.0.0.1:1/mail"))
+    assert health_of(house, away)["lookups"] == "lookups-missing"
 
 
 def test_a_role_reads_its_own_views_and_nothing_else(house: Lab, empty: Cluster) -> None:

@@ -14,6 +14,7 @@ from sqlalchemy import func, insert, select
 from postmaster.address import Address, Domain, parse_address, parse_alias_address, parse_domain
 from postmaster.directory import aliases, domains, forwards, graph, rename, schema, users
 from postmaster.directory.database import Directory, open_directory
+from postmaster.directory.engines import for_writing
 from postmaster.settings import DirectorySettings, LookupsSettings, MailSettings, Settings, StateSettings
 
 #: A valid hash; what it was made from is of no interest here.
@@ -63,24 +64,34 @@ class Builder:
             for where in wheres:
                 users.add(change, A(where), password_hash=HASH)
 
-    def fill(self, name: str, count: int) -> None:
+    def fill(self, name: str, count: int, aliases: int = 0) -> None:
         """A domain with users `u0@`, `u1@`, … as plain rows, and the look-ups built anew.
 
-        For a number at which the rules, asked for each one by one, would take minutes.
+        With aliases `a0@`, …, each for the user of its number. For a number at which the rules, asked for
+        each one by one, would take minutes.
         """
         made_at = datetime(2026, 6, 1)  # naive, UTC: as the table holds it
         switches = dict.fromkeys(("login", "imap", "pop3", "send", "receive", "keep_copy"), True)
-        with self.directory.change() as change:
-            home = domains.add(change, D(name))
-            write = change.connection.execute
+        home = self.domain(name).record.id
+        with for_writing(self.directory.engine).connect() as connection, connection.begin():
+            write = connection.execute
             first = 1 + (write(select(func.max(schema.address.c.id))).scalar() or 0)
-            numbers = range(count)
-            common = {"domain_id": home.record.id, "kind": "user", "created_at": made_at}
-            rows = [{"id": first + n, "local_part": f"u{n}", **common} for n in numbers]
-            write(insert(schema.address), rows)
-            common = {"name": "", "password": HASH, "quota": None, **switches}
-            rows = [{"id": first + n, "mail_id": f"{first + n:020x}", **common} for n in numbers]
-            write(insert(schema.account), rows)
+            common = {"domain_id": home, "created_at": made_at}
+            account = {"name": "", "password": HASH, "quota": None, **switches}
+            for numbers in _lots(count):
+                rows = [{"id": first + n, "kind": "user", "local_part": f"u{n}", **common} for n in numbers]
+                write(insert(schema.address), rows)
+                rows = [{"id": first + n, "mail_id": f"{first + n:020x}", **account} for n in numbers]
+                write(insert(schema.account), rows)
+            first += count
+            for numbers in _lots(aliases):
+                rows = [{"id": first + n, "kind": "alias", "local_part": f"a{n}", **common} for n in numbers]
+                write(insert(schema.address), rows)
+                where = {"position": 0, "domain": name}
+                rows = [
+                    {"source_id": first + n, "local_part": f"u{n}", "base": f"u{n}", **where} for n in numbers
+                ]
+                write(insert(schema.target), rows)
         self.directory.publish(rebuild=True)
 
     def alias(self, where: str, *targets: str) -> Any:
@@ -145,6 +156,11 @@ class Builder:
                 return domains.remove(change, D(where))
             remove: Any = {"user": users.remove, "alias": aliases.remove, "forward": forwards.remove}[kind]
             return remove(change, A(where))
+
+
+def _lots(count: int, size: int = 10_000) -> Iterator[range]:
+    for begin in range(0, count, size):
+        yield range(begin, min(begin + size, count))
 
 
 @contextmanager

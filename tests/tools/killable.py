@@ -15,6 +15,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import ruamel.yaml
+
+import postmaster.bulk.reading
+import postmaster.cli.directory.document
 import postmaster.cli.health.check
 import postmaster.cli.publish
 import postmaster.cli.user.accounts
@@ -30,7 +34,7 @@ from postmaster.directory import passwords, users
 from postmaster.directory.database import open_directory
 from postmaster.settings import load_settings
 
-LOADED = (postmaster.cli, postmaster.health, postmaster.lifecycle, passwords)
+LOADED = (ruamel.yaml, postmaster.bulk, postmaster.cli, postmaster.health, postmaster.lifecycle, passwords)
 
 
 def bulk(settings_file: str, first: int, last: int, name: str) -> int:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from postmaster.cli.queue.begun import bar, perform, prepared
+from postmaster.cli.queue.begun import perform, prepared
 from postmaster.cli.queue.choose import Chosen, choosing
 from postmaster.cli.sharing import Command, share
 from postmaster.cli.sharing import Options as Shared
-from postmaster.cli.state import DryRun, Output, Yes, say
+from postmaster.cli.state import DryRun, Output, Yes, bar, say
 from postmaster.errors import UsageError
 from postmaster.render.output import Format, size
 

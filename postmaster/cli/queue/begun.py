@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from postmaster.cli.queue.choose import Chosen, chosen_test, read_chosen
-from postmaster.cli.state import confirm, print_record, say, state_of
+from postmaster.cli.state import bar, confirm, print_record, say, state_of
 from postmaster.errors import NotFoundError, PartialError, PostmasterError, UsageError
 from postmaster.render.output import Format, moment, size
 
@@ -274,17 +274,3 @@ def _plan_table(found: Plan) -> dict[str, Any]:
 
 def _line(one: Done) -> str:
     return f"{one.message.queue_id}: {one.outcome}" + (f", {one.detail}" if one.detail else "")
-
-
-@contextmanager
-def bar(total: int, label: str) -> Iterator[Callable[[int], None]]:
-    """A progress bar on a terminal, for work that is long enough to be looked at."""
-    if total < 20 or not sys.stderr.isatty():
-        yield lambda _done: None
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(label, total=total)
-        yield lambda done: bar.update(task, completed=done)

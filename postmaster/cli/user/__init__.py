@@ -14,6 +14,7 @@ COMMANDS = {
     "list": (f"{_HERE}.accounts", "List users."),
     "show": (f"{_HERE}.accounts", "Show one user: switches, quota, mail folder, forward."),
     "password": (f"{_HERE}.accounts", "Give a user a new password."),
+    "chpasswd": (f"{_HERE}.chpasswd", "Give many users new passwords, from lines address:password."),
     "set": (f"{_HERE}.accounts", "Switch rights on and off; change quota, name and end."),
     "app-password": (f"{_HERE}.app_password", "Passwords for single programs, each for some protocols."),
     "lock": (f"{_HERE}.lock", "Lock a stolen account: logins, sessions, forwards, queued mail."),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -19,6 +18,7 @@ from postmaster.cli.state import (
 )
 from postmaster.cli.until import Until, parse_until
 from postmaster.cli.user.options import Generate, HashStdin, PasswordStdin, Where, ask_secret
+from postmaster.directory.sizes import parse_size
 from postmaster.errors import UsageError
 from postmaster.render.output import Column, Format, cell, size
 
@@ -50,7 +50,6 @@ KEYS = (
     *("address", "login_name", "name", *_SWITCHES, "quota_bytes", "scheme", "mail_folder", "created_at"),
     *("until", "locked_at"),
 )
-_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
 def row(user: User, settings: Settings) -> dict[str, Any]:
@@ -79,16 +78,6 @@ def _shown(full: dict[str, Any], output: Format) -> dict[str, Any]:
         "quota" if key == "quota_bytes" else key: size(value) if key == "quota_bytes" else value
         for key, value in full.items()
     }
-
-
-def parse_size(text: str) -> int | None:
-    """Bytes from `500M`, `2G`, `1048576`; None from `none`. Units are powers of 1024. Raises UsageError."""
-    if text.lower() == "none":
-        return None
-    found = re.fullmatch(r"(\d{1,19})([KMGT]?)(?:I?B)?", text.upper())
-    if found is None or int(found[1]) == 0:
-        raise UsageError(f"{text!r} is no size", hint="for example 500M or 2G; none for no limit")
-    return int(found[1]) * _UNITS[found[2]]
 
 
 @app.command(

@@ -1,6 +1,7 @@
 """Whether the servers read what the directory says, and whether its accounts are in order.
 
-The published files are tried as the servers' users read them; the servers are asked about every domain and a
+The published files are tried as the servers' users read them, or in a PostgreSQL the rights of the servers'
+roles on its views; the servers are asked about every domain and a
 sample of the addresses, the same ones all day, so that a fault of one of them does not come and go.
 """
 
@@ -19,7 +20,7 @@ from postmaster.health.ranges import at_most
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from sqlalchemy import Connection
+    from sqlalchemy import Connection, Engine
 
     from postmaster.directory.lookups import LookupFile
     from postmaster.settings import Settings
@@ -27,9 +28,9 @@ if TYPE_CHECKING:
 
 MEANING = "the servers read and answer what the directory says; quotas, refused passwords, unread notices"
 CODES = {
-    "lookups-missing": "a look-up file is missing or cannot be read",
+    "lookups-missing": "a look-up file, or a schema that servers query, is missing or cannot be read",
     "lookups-side-files": "a file beside the look-ups is gone: the servers' next look-up fails",
-    "lookups-rights": "a server's user cannot read its look-up file",
+    "lookups-rights": "a server's user cannot read its look-up file, or its role its views",
     "lookups-behind": "the look-ups lag behind the directory",
     "directory-unreadable": "the directory itself cannot be read",
     "answers-differ": "Postfix answers something else than the directory says",
@@ -59,7 +60,7 @@ DAY = 86400
 def run(context: Context) -> Iterator[Finding]:
     settings = context.settings
     is_current = True
-    for finding in _files(context):
+    for finding in (_files if settings.lookups.source == "files" else _schemas)(context):
         is_current = is_current and finding.code == OK
         yield finding
     yield from _logins(context)
@@ -68,7 +69,7 @@ def run(context: Context) -> Iterator[Finding]:
     except PostmasterError as error:
         yield Finding(
             *("directory", "truth", "directory-unreadable", Severity.unknown, error.message),
-            error.hint or f"is {settings.directory.file} whole? run it as root",
+            error.hint or f"is {settings.directory.file or 'PostgreSQL'} whole? run it as root",
         )
 
 
@@ -163,6 +164,55 @@ def _refused(context: Context, file: LookupFile, path: Path) -> str | None:
     return None if why is None else f"{user} cannot read it: {why}"
 
 
+def _schemas(context: Context) -> Iterator[Finding]:
+    """What servers query in the PostgreSQL that holds the directory, where lookups.source says so."""
+    from postmaster.directory.engines import make_engine, plain_errors
+
+    settings = context.settings
+    try:
+        engine = make_engine(settings)
+        try:
+            with plain_errors(settings):
+                yield from _schemas_of(settings, engine)
+        finally:
+            engine.dispose()
+    except PostmasterError as error:
+        yield Finding(
+            *("directory", "lookups", "lookups-missing", Severity.critical),
+            *(f"servers cannot query the directory: {error.message}", error.hint or "postmaster init"),
+        )
+
+
+def _schemas_of(settings: Settings, engine: Engine) -> Iterator[Finding]:
+    from postmaster.directory import lookups
+    from postmaster.directory.places import places, unreadable
+    from postmaster.directory.quick import newest_entry
+    from postmaster.served import database
+
+    newest = newest_entry(settings)
+    urls = {lookups.POSTFIX: settings.lookups.postfix_url, lookups.DOVECOT: settings.lookups.dovecot_url}
+    for place in places(settings.lookups, engine):
+        schema = place.file.schema_name
+        role = database(urls[place.file], schema, settings.directory.url).user
+        entry = place.entry()
+        refused = () if entry is None else unreadable(engine, place.file, role)
+        if entry is None or newest is None:
+            message = "missing, or of another version"
+            code, severity, remedy = "lookups-missing", Severity.critical, "postmaster init"
+        elif refused:
+            message = f"role {role} cannot read {', '.join(refused)}"
+            code, severity, remedy = "lookups-rights", Severity.critical, "make the role; postmaster init"
+        elif entry[0] != newest:
+            message = f"at entry {entry[0]}, the directory is at {newest}"
+            code, severity, remedy = "lookups-behind", Severity.warning, "postmaster publish"
+        else:
+            message = f"up to date (entry {newest})"
+            behind = (Measure("entries_behind", 0, "", minimum=0),)
+            yield Finding("directory", str(place.name), OK, Severity.ok, message, measures=behind)
+            continue
+        yield Finding("directory", str(place.name), code, severity, message, remedy)
+
+
 # --- the answers ---
 
 
@@ -188,7 +238,7 @@ def _tables(settings: Settings) -> Iterator[Finding]:
     for parameter, tables in wanted.items():
         words = postconf.split_list(values[parameter])
         for table in tables:
-            if table.table(config) not in words:
+            if table.table(config, maps.kind(settings.lookups.source)) not in words:
                 missing += 1
                 message = f"{parameter} does not name our table {table.name}: Postfix does not ask it"
                 yield Finding(

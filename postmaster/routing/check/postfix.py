@@ -50,7 +50,7 @@ def _two_classes(server: Server, snapshot: Snapshot) -> Iterator[Finding]:
 
 def _shadowed(server: Server, snapshot: Snapshot) -> Iterator[Finding]:
     """Mailboxes whose mail a table takes that Postfix asks before ours, or instead of ours."""
-    ours = maps.ALIASES.table(server.config_directory)
+    ours = server.ours(maps.ALIASES)
     found = split_list(server.parameters["virtual_alias_maps"])
     is_ours_there = ours in found
     before = found[: found.index(ours)] if is_ours_there else found
@@ -144,4 +144,4 @@ def _has_srs(server: Server) -> bool:
 
 
 def _ours(server: Server) -> set[str]:
-    return {one.table(server.config_directory) for one in maps.MAPS}
+    return {server.ours(one) for one in maps.MAPS}

@@ -146,3 +146,6 @@ def test_of_copies_of_the_directory(house: Cli) -> None:
     assert keys(house, "directory", "backup", copy) == json_keys("directory backup")
     restored = house("directory", "restore", copy, "--yes", "-o", "json").json
     assert key_paths(restored) == json_keys("directory restore")
+    other = str(house.file.parent / "other.db")
+    for how in ("--dry-run", "--yes"):
+        assert keys(house, "directory", "copy", ".", other, how) == json_keys("directory copy")

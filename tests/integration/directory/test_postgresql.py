@@ -14,12 +14,14 @@ from sqlalchemy import select
 
 from postmaster.address import parse_address
 from postmaster.directory import domains, engines, quick, users
-from postmaster.directory.database import open_directory
+from postmaster.directory.database import Directory, open_directory
 from postmaster.directory.migrate import initialise
 from postmaster.directory.schema import account, journal
+from postmaster.directory.snapshot import Snapshot, take
 from postmaster.errors import DirectoryError
+from postmaster.routing.check.lookups import check as check_lookups
 from postmaster.settings import DirectorySettings, Settings, as_toml, load_settings
-from tests.tools.building import HASH, D, open_builder, settings_under
+from tests.tools.building import HASH, Builder, D, open_builder, settings_under
 from tests.tools.postgresql import Cluster
 
 
@@ -165,3 +167,36 @@ def test_init_names_the_database_and_never_its_password(cluster: Cluster, tmp_pa
         assert "geheim" not in " ".join(said)
     finally:
         cluster.drop("fresh")
+
+
+def test_schemas_are_checked_as_files_are_and_a_later_one_is_none_that_is_behind(settings: Settings) -> None:
+    queried = replace(settings, lookups=replace(settings.lookups, source="database"))
+    initialise(queried)
+    server = engines.connection_parameters(settings)
+
+    def found(directory: Directory, moment: Snapshot) -> list[tuple[str, str]]:
+        return sorted((one.code, one.object) for one in check_lookups(moment, directory))
+
+    with open_directory(queried) as directory:
+        make = Builder(directory)
+        make.domain("example.org")
+        make.user("amy@example.org")
+        with directory.read() as reading:
+            moment = take(reading)
+        assert found(directory, moment) == []
+        with psycopg.connect(**server) as other:
+            other.execute("UPDATE dovecot.account SET mail_id = 'x'")
+            other.execute("DELETE FROM postfix.address")
+        differ = [("lookups_differ", "schema dovecot"), ("lookups_differ", "schema postfix")]
+        assert found(directory, moment) == differ
+        make.user("bob@example.org")
+        assert found(directory, moment) == []  # published from a later moment than was read
+        with directory.read() as reading:
+            moment = take(reading)
+        with psycopg.connect(**server) as other:
+            other.execute("UPDATE dovecot.published SET entry = entry - 1")
+            other.execute("DROP SCHEMA postfix CASCADE")
+        assert found(directory, moment) == [
+            ("lookups_behind", "schema dovecot"),
+            ("lookups_missing", "schema postfix"),
+        ]

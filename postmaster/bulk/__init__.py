@@ -1,0 +1,1 @@
+"""The directory as files: export, import, a document to compare and apply, and other systems' directories."""

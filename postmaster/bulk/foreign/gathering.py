@@ -1,0 +1,170 @@
+"""What importers share: entries from foreign values, hashes as Dovecot knows them, and where the mail is.
+
+Mail stays where it is. A user's folder here is `mail.root/mail_id` with the mail in `Maildir` inside it, and
+a `mail_id` may be a path; so whose old folder is below the mail root keeps it. If the mail is in the folder
+itself, a link `Maildir -> .` is all that is missing, and a folder elsewhere has to be moved: for each such
+user there is a Move with the command to type.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from postmaster.bulk import fields
+from postmaster.directory import passwords
+from postmaster.directory.entries import Entry, Listed
+from postmaster.directory.merge import Problem, Wanted
+from postmaster.errors import PasswordError, PostmasterError, UsageError
+
+#: Schemes that are stored and weak: of those Dovecot 2.4 takes none unless `auth_allow_weak_schemes` is set.
+WEAK = frozenset({"MD5-CRYPT", "SSHA"})
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A user whose mail is not found where it is yet, and what makes it so."""
+
+    address: str
+    folder: str
+    command: str
+
+
+@dataclass(slots=True)
+class Gathered:
+    """What a system says, gathered row by row."""
+
+    mail_root: Path
+    old_root: Path
+    wanted: Wanted = field(default_factory=Wanted)
+    moves: list[Move] = field(default_factory=list)
+
+    def entry(self, place: str, kind: str, title: str, **given: Any) -> Entry | None:
+        """An entry from texts, numbers and booleans, or a problem."""
+        try:
+            found = fields.entry(kind, {name: _text(value) for name, value in given.items()})
+        except PostmasterError as error:
+            self.problem(place, kind, title, error.message)
+            return None
+        self.wanted.listed.append(Listed(found, place))
+        return found
+
+    def problem(self, place: str, kind: str, title: str, message: str) -> None:
+        self.wanted.problems.append(Problem(place, kind, title[:100], message))
+
+    def note(self, text: str) -> None:
+        """Something that has no counterpart here."""
+        if text not in self.wanted.notes:
+            self.wanted.notes.append(text)
+
+    def domain(self, place: str, name: str, alias_of: str | None = None) -> None:
+        self.entry(place, "domain", name, domain=name, alias_of=alias_of)
+
+    def password(self, address: str, text: str, scheme: str = "") -> str:
+        """The hash, or an empty text for one that is not stored, which is noted."""
+        text = text.strip()
+        if not text or text.startswith(("!", "*")) or text.lower() in ("x", "{plain}*", "nologin"):
+            self.note(f"{address} has no password there")
+            return ""
+        for candidate in (text, f"{{{scheme}}}{text}" if scheme and not text.startswith("{") else text):
+            try:
+                found = passwords.check_hash(candidate)
+            except PasswordError as error:
+                reason = error.message
+                continue
+            name = found.partition("}")[0].lstrip("{")
+            if name in WEAK:
+                self.note(f"{address} has a weak hash ({name}), and Dovecot 2.4 refuses weak schemes")
+            return found
+        self.note(f"{address} comes without a password: {reason}")
+        return ""
+
+    def user(
+        self,
+        place: str,
+        address: str,
+        *,
+        password: str = "",
+        scheme: str = "",
+        folder: str | None = None,
+        inside: str = "",
+        **given: Any,
+    ) -> None:
+        """A user. `folder` is where the home is, absolute or below the old root; the mail is in `inside`."""
+        hashed = self.password(address, password, scheme)
+        name = str(given.pop("name", "") or "")
+        if not name.isprintable() or len(name) > 200:
+            self.note(f"{address}: the name is left out, as it is too long or not printable")
+            name = ""
+        mail_id, move = (None, None) if folder is None else self._folder(address, folder, inside)
+        made = self.entry(
+            place, "user", address, address=address, password=hashed, name=name, mail_id=mail_id, **given
+        )
+        if made is not None and move is not None:
+            self.moves.append(move)
+
+    def _folder(self, address: str, folder: str, inside: str) -> tuple[str | None, Move | None]:
+        home = PurePosixPath(folder)
+        if not home.is_absolute():
+            home = PurePosixPath(self.old_root) / folder
+        parts = home.parts
+        if ".." in (*parts, *PurePosixPath(inside).parts) or not (folder + inside).isprintable():
+            self.note(f"{address}: the mail folder {folder[:100]!r} is left where it is, its name is no path")
+            return None, None
+        where = shlex.quote(str(home))
+        try:
+            mail_id: str | None = fields.mail_id(str(home.relative_to(self.mail_root)))
+        except (ValueError, UsageError):
+            mail_id = None
+        if mail_id is None:
+            mail_id = fields.mail_id(_tame(address))
+            target = shlex.quote(str(self.mail_root / mail_id))
+            store = shlex.quote(str(home / inside)) if inside else where
+            command = f"mkdir -p {target} && mv {store} {target}/Maildir"
+            return mail_id, Move(address, str(home / inside), command)
+        if inside.strip("/") == "Maildir":
+            return mail_id, None
+        store = inside.strip("/") or "."
+        return mail_id, Move(address, str(home / inside), f"ln -s {shlex.quote(store)} {where}/Maildir")
+
+    def alias(self, place: str, address: str, targets: Sequence[str], **given: Any) -> None:
+        self.entry(place, "alias", address, address=address, targets=list(targets), **given)
+
+    def forward(self, place: str, address: str, targets: Sequence[str], *, keep_copy: bool = True) -> None:
+        if targets:
+            self.entry(place, "forward", address, address=address, targets=list(targets), keep_copy=keep_copy)
+
+    def domains_of_addresses(self) -> None:
+        """A system that names no domains hosts those of its users and aliases."""
+        named = {one.entry.home.ascii for one in self.wanted.listed if one.entry.kind == "domain"}
+        for one in list(self.wanted.listed):
+            name = one.entry.home
+            if one.entry.kind in ("user", "alias") and name.ascii not in named:
+                named.add(name.ascii)
+                self.domain(one.place, name.ascii)
+
+
+def own_and_others(address: str, targets: Iterable[str]) -> tuple[bool, list[str]]:
+    """(whether an address leads to itself, what else it leads to)."""
+    wanted = [one.strip() for one in targets if one.strip()]
+    others = [one for one in wanted if one.lower() != address.lower()]
+    return len(others) < len(wanted), list(dict.fromkeys(others))
+
+
+def _tame(address: str) -> str:
+    """A folder's name from an address, whatever is in it."""
+    local, _, domain = address.lower().rpartition("@")
+    kept = "".join(c if c.isascii() and (c.isalnum() or c in "_=,+-.") else "_" for c in local)
+    name = "".join(c if c.isascii() and (c.isalnum() or c in "-.") else "_" for c in domain)
+    return f"{name.lstrip('.') or '_'}/{kept.lstrip('.') or '_'}"[:200]
+
+
+def _text(value: Any) -> str | list[str] | None:
+    if value is None or isinstance(value, list | str):
+        return value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value)

@@ -1,0 +1,121 @@
+"""`postmaster user chpasswd`."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from postmaster.address import Address, parse_address
+from postmaster.cli.state import DryRun, Output, Reason, bar, print_record, say, say_undo, state_of
+from postmaster.errors import PartialError, PostmasterError, RuleError, UsageError
+from postmaster.render.output import Format
+
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
+
+LINE_LIMIT = 4096  # bytes
+INPUT_LIMIT = 256 << 20  # bytes
+
+
+@app.command(
+    epilog="Examples: postmaster user chpasswd < passwords; "
+    "postmaster user chpasswd --hashes --keep-going < hashes"
+)
+def chpasswd(
+    context: typer.Context,
+    hashes: Annotated[
+        bool, typer.Option("--hashes", help="The lines have hashes, as {SCHEME}hash, not passwords.")
+    ] = False,
+    keep_going: Annotated[
+        bool, typer.Option("--keep-going", help="Leave out lines that cannot be, and take the rest.")
+    ] = False,
+    dry_run: DryRun = False,
+    reason: Reason = None,
+    output: Output = Format.table,
+) -> None:
+    """Give many users new passwords: lines `address:password` on standard input.
+
+    All of them or none. Each hash takes some 30 ms. Passwords are never shown again.
+    """
+    from postmaster.directory import passwords, users
+
+    if sys.stdin.isatty():
+        raise UsageError("lines are read from standard input", hint="postmaster user chpasswd < FILE")
+    data = sys.stdin.buffer.read(INPUT_LIMIT + 1)
+    if len(data) > INPUT_LIMIT:
+        raise UsageError(f"standard input has more than {INPUT_LIMIT >> 20} MiB", hint="split it")
+    entry = None
+    problems: list[tuple[int, str, str]] = []
+    named: dict[Address, tuple[int, str]] = {}
+    found: dict[Address, str] = {}
+    with state_of(context).directory("user chpasswd", reason=reason) as directory:
+        with directory.read() as reading:
+            for number, line in enumerate(data.split(b"\n"), 1):
+                shown = ""
+                try:
+                    if not line.strip():
+                        continue
+                    where, secret = _parts(line)
+                    shown = where.unicode
+                    user = users.show(reading, where)
+                    if user.address in named:
+                        raise UsageError(f"is named at line {named[user.address][0]} already")
+                    named[user.address] = (number, secret)
+                except PostmasterError as error:
+                    problems.append((number, shown, error.message))
+        # Outside of every transaction: to hash takes its time, and nobody else has to wait for it.
+        make = passwords.check_hash if hashes else passwords.hash_password
+        with bar(len(named), "passwords") as tell:
+            for done, (where, (number, secret)) in enumerate(named.items(), 1):
+                try:
+                    found[where] = make(secret)
+                except PostmasterError as error:
+                    problems.append((number, where.unicode, error.message))
+                tell(done)
+        problems.sort()
+        refused = bool(problems) and not keep_going
+        if not refused and not dry_run:
+            with directory.change() as change:
+                for where, hashed in found.items():
+                    users.set_password(change, where, hashed)
+            entry = change.number
+    if output is Format.table:
+        for number, shown, message in problems:
+            say(f"line {number}: {shown + ': ' if shown else ''}{message}")
+        if entry is not None:
+            say_undo(change)
+    if output is not Format.table or not refused:
+        print_record(
+            output,
+            {
+                "changed": 0 if refused or dry_run else len(found),
+                "refused": len(problems),
+                "entry": entry,
+                "problems": [
+                    {"line": number, "address": shown or None, "message": message}
+                    for number, shown, message in problems
+                ],
+            },
+        )
+    if refused:
+        raise RuleError(
+            f"{len(problems)} lines cannot be taken, and nothing is changed",
+            hint="mend them, or take the rest with --keep-going",
+        )
+    if problems:
+        raise PartialError(f"{len(problems)} lines are left out", hint="see above")
+
+
+def _parts(line: bytes) -> tuple[Address, str]:
+    """(address, secret) of a line. Raises UsageError, AddressError; a message never has the secret."""
+    if len(line) > LINE_LIMIT:
+        raise UsageError("is too long")
+    try:
+        text = line.decode("utf-8").removesuffix("\r")
+    except UnicodeDecodeError:
+        raise UsageError("is not UTF-8") from None
+    name, colon, secret = text.partition(":")
+    if not colon or "@" not in name:
+        raise UsageError("is not of the form address:password")
+    return parse_address(name), secret
