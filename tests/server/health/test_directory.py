@@ -135,7 +135,7 @@ def settle(config: Path) -> None:
 def unpublished(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A change whose command was killed between its commit and publishing."""
     with monkeypatch.context() as patch:
-        patch.setattr(Directory, "_publish_after_commit", lambda self: None)
+        patch.setattr(Directory, "publish_after_commit", lambda self: None)
         patch.setattr(publish, "is_behind", lambda *_: False)
         with lab.change() as make:
             make.alias("late@house.test", AMY)
