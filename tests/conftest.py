@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import uuid
 from collections.abc import Iterator
 from contextlib import suppress
@@ -48,6 +49,17 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in os.environ:
         if name.startswith("POSTMASTER_") or name in ("SUDO_USER", "NO_COLOR"):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def no_look_ups_kept_open() -> Iterator[None]:
+    """A process keeps the look-ups that it wrote open for good: too many, where each test has its own."""
+    yield
+    lookups = sys.modules.get("postmaster.directory.lookups")
+    kept = getattr(lookups, "_kept", {})
+    for key in list(kept):
+        if "pytest-of-" in key[1]:  # not those of a lab, whose servers need the files beside it
+            kept.pop(key).close()
 
 
 @pytest.fixture(scope="session", autouse=True)

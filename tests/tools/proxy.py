@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import select
 import socket
 import socketserver
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+
+from tests.tools.readable import readable
 
 
 class Proxy:
@@ -63,7 +64,7 @@ def in_front_of(target: int) -> Iterator[Proxy]:
 
 
 def _has_hung_up(here: socket.socket) -> bool:
-    ready, _, _ = select.select([here], [], [], 0.1)
+    ready = readable([here], 0.1)
     with suppress(OSError):
         return bool(ready) and not here.recv(4096)
     return True
@@ -72,7 +73,7 @@ def _has_hung_up(here: socket.socket) -> bool:
 def _pump(here: socket.socket, there: socket.socket, ended: threading.Event) -> None:
     ways = {here: there, there: here}
     while not ended.is_set():
-        for one in select.select(list(ways), [], [], 0.1)[0]:
+        for one in readable(ways, 0.1):
             data = one.recv(65536)
             if not data:
                 return

@@ -58,6 +58,7 @@ def bare(
     none = tmp_path / "none"  # the machine's own servers are never meant
     none.mkdir()
     (none / "main.cf").write_text(f"compatibility_level = 3.6\nqueue_directory = {tmp_path}/spool\n")
+    (none / "master.cf").touch()
     made = replace(made, postfix=PostfixSettings(none), dovecot=DovecotSettings(none / "dovecot.conf"))
     file.write_text(as_toml(made))
     before = os.umask(0o022)

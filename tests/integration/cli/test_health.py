@@ -108,7 +108,7 @@ def test_wrong_usage_is_unknown(bare: Cli, found: Set, tmp_path: Path) -> None:
         (("--send",), "--send is for a mail"),
         (("--changes", "-o", "nagios"), "not what changed"),
         (("--to", str(tmp_path)), "is no file"),
-        (("--to", str(tmp_path / "none" / "x")), "does not exist"),
+        (("--to", str(tmp_path / "missing" / "x")), "does not exist"),
     ):
         told = bare("health", "check", *words, expect=3)
         assert why in told.err, words

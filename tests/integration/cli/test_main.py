@@ -6,7 +6,6 @@ import json
 import os
 import pty
 import re
-import select
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ import typer
 import postmaster
 from postmaster.cli import state
 from postmaster.cli.main import COMMANDS, app
+from tests.tools.readable import readable
 
 from .conftest import Cli
 
@@ -225,7 +225,7 @@ def on_a_terminal(arguments: list[str], *talk: tuple[str, str]) -> tuple[int, st
             if waiting and waiting[0][0].encode() in screen[answered:]:
                 answered = len(screen)
                 os.write(terminal, f"{waiting.pop(0)[1]}\n".encode())
-            if not select.select([terminal], [], [], 60)[0]:
+            if not readable([terminal], 60):
                 raise AssertionError(f"no word for a minute after {screen!r}")
             data = os.read(terminal, 4096)
             if not data:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import pty
-import select
 import signal
 import subprocess
 import sys
@@ -21,6 +20,7 @@ import pytest
 from postmaster.cli.queue.watch import lines
 from postmaster.queue.watch import Watcher
 from tests.tools.messages import NOW, message
+from tests.tools.readable import readable
 
 from .conftest import Cli
 from .test_queue_summary import QUEUE, entry, queue
@@ -95,7 +95,7 @@ class Screen:
             self.read(0.2)
 
     def read(self, seconds: float) -> None:
-        while select.select([self.master], [], [], seconds)[0]:
+        while readable([self.master], seconds):
             self.seen += os.read(self.master, 65536)
 
     def end(self) -> int:

@@ -120,7 +120,7 @@ def test_recipients_are_addresses_or_one_clear_line(text: str) -> None:
         said = error.message
     else:
         assert all(one.isascii() and "@" in one for one in found)
-    assert said == printable(said)
+    assert said.isprintable()
 
 
 def test_recipients_stand_between_commas() -> None:

@@ -201,7 +201,7 @@ print(found.count, found.total().messages, shown, int(peak) >> 10)
         *counts, peak = map(int, done.stdout.split())
         assert counts == [number] * 3
         peaks.append(peak)
-    assert peaks[1] < peaks[0] + 8, "MiB"
+    assert peaks[1] < peaks[0] + 16, f"{peaks} MiB"  # to keep them all would take 60 more
 
 
 def test_the_largest_come_first() -> None:
