@@ -8,12 +8,17 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import threading
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import IO, Any
+from functools import wraps
+from typing import IO, Any, ParamSpec, TypeVar
 
 from postmaster.errors import ProcessError
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
 
 DEFAULT_TIMEOUT = 60.0  # seconds
 SERVER_UMASK = 0o022
@@ -85,6 +90,55 @@ def _in_memory(data: bytes) -> Iterator[IO[bytes]]:
         file.write(data)
         file.seek(0)
         yield file
+
+
+class _Readings:
+    """What functions gave while one reading lasts, by what they were asked."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.slots: dict[Hashable, tuple[threading.Lock, list[Any]]] = {}
+
+
+_readings: _Readings | None = None
+
+
+@contextmanager
+def one_reading() -> Iterator[None]:
+    """While the body runs, in any thread, what is `shared` is asked once for all who want it."""
+    global _readings
+    before, _readings = _readings, _Readings()
+    try:
+        yield
+    finally:
+        _readings = before
+
+
+def is_one_reading() -> bool:
+    return _readings is not None
+
+
+def shared(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+    """Ask for the same only once while `one_reading` lasts. For what only reads; nobody changes the result.
+
+    An error is each asker's own: the next one asks again.
+    """
+
+    @wraps(function)
+    def ask(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+        readings = _readings
+        if readings is None:
+            return function(*args, **kwargs)
+        key = (function, args, tuple(sorted(kwargs.items())))
+        with readings.lock:
+            lock, given = readings.slots.setdefault(key, (threading.Lock(), []))
+        with lock:
+            if not given:
+                given.append(function(*args, **kwargs))
+        result: Result = given[0]
+        return result
+
+    return ask
 
 
 def start_daemon(argv: Sequence[str], *, timeout: float = DEFAULT_TIMEOUT, hint: str | None = None) -> None:

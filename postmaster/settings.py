@@ -150,6 +150,7 @@ class HealthSettings:
     sample: int = 20  # users and aliases that the servers are asked about; every domain is
     quota_warning: float = 95.0  # percent
     quota_users: int = 500  # users with a quota that are looked at
+    soundness: int = 20_000  # addresses up to which the whole directory is checked; 0: never
     login_failures_warning: int = 100  # since the run before
     login_failures_critical: int = 1000
     dns: bool = True

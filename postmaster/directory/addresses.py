@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from enum import Enum
 from typing import Final
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 
 from postmaster.address import Address, Domain, LocalPart
 from postmaster.directory import graph
@@ -60,6 +60,11 @@ def set_until(change: Change, address_id: int, until: datetime | Keep | None) ->
 def plain(moment: datetime | None) -> datetime | None:
     """A time as the truth has it: UTC, without its zone."""
     return None if moment is None else moment.astimezone(UTC).replace(tzinfo=None)
+
+
+def count(reading: Connection) -> int:
+    number: int = reading.execute(select(func.count()).select_from(address)).scalar_one()
+    return number
 
 
 def some(reading: Connection, kind: str, size: int, turn: int) -> list[Address]:

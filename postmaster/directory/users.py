@@ -97,6 +97,19 @@ def with_quota(connection: Connection, most: int) -> tuple[list[str], int]:
     return found, number - len(found)
 
 
+def locked(connection: Connection, most: int) -> tuple[list[str], int]:
+    """(the logins that have been locked for longest, how many are locked)."""
+    query = (
+        select(address.c.local_part, domain.c.name)
+        .join_from(account, address, account.c.id == address.c.id)
+        .join(domain, address.c.domain_id == domain.c.id)
+        .where(account.c.locked_at.is_not(None))
+    )
+    number = connection.execute(select(func.count()).select_from(query.subquery())).scalar_one()
+    rows = connection.execute(query.order_by(account.c.locked_at, address.c.id).limit(most))
+    return [f"{row.local_part}@{row.name}" for row in rows], number
+
+
 def show(connection: Connection, where: Address) -> User:
     """One user. An address in an alias domain shows the user behind it. Raises NotFoundError."""
     return _record(_require(connection, where))

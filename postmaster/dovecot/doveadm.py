@@ -10,10 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from postmaster.errors import ServerError
-from postmaster.process import DEFAULT_TIMEOUT, run, start_daemon
+from postmaster.process import DEFAULT_TIMEOUT, is_one_reading, run, shared, start_daemon
 
 HINT = "install the Debian packages dovecot-imapd dovecot-pop3d dovecot-lmtpd dovecot-sieve dovecot-sqlite"
 
+#: Names of a certificate and its key: 2.3's, 2.4's.
+_PAIRS = (
+    *(("ssl_cert", "ssl_key"), ("ssl_alt_cert", "ssl_alt_key")),
+    ("ssl_server_cert_file", "ssl_server_key_file"),
+    ("ssl_server_alt_cert_file", "ssl_server_alt_key_file"),
+)
 _NO_USER = 67  # EX_NOUSER
 
 
@@ -38,6 +44,10 @@ def version() -> tuple[int, int]:
 
 def setting(config: Path, name: str) -> str:
     """One global setting's value in force."""
+    if is_one_reading():
+        kept = _everything(config)[0]
+        if name in kept:
+            return kept[name]
     return run(["doveconf", "-c", str(config), "-h", name], hint=HINT).stdout.strip()
 
 
@@ -160,26 +170,38 @@ def services(config: Path) -> Iterator[Service]:
 
 
 def certificate_files(config: Path) -> list[tuple[Path, Path]]:
-    """(certificate, key) of each pair that is served without a name of its own. Raises ProcessError.
+    """(certificate, key) of each pair that is served without a name of its own, those of one protocol alone
+    after the others. Raises ProcessError.
 
     In 2.3 a setting holds the text itself, or `<` and the file that it is read from: only those are given.
     """
-    is_new = version() >= (2, 4)
-    pairs = (
-        (
-            ("ssl_server_cert_file", "ssl_server_key_file"),
-            ("ssl_server_alt_cert_file", "ssl_server_alt_key_file"),
-        )
-        if is_new
-        else (("ssl_cert", "ssl_key"), ("ssl_alt_cert", "ssl_alt_key"))
-    )
-    wanted = [name for pair in pairs for name in pair]
-    done = run(["doveconf", "-c", str(config), *wanted], hint=HINT)
-    values = {}
-    for line in done.stdout.splitlines():
-        name, _, text = line.partition(" = ")
-        text = text.strip()
-        path = text if is_new else text[1:].strip() if text.startswith("<") else ""
-        if path.startswith("/"):
-            values[name] = Path(path)
-    return [(values[one], values[other]) for one, other in pairs if one in values and other in values]
+    found: dict[tuple[Path, Path], None] = {}
+    main, *protocols = _everything(config)
+    for values in (main, *({**main, **own} for own in protocols)):
+        for one, other in _PAIRS:
+            certificate, key = (values.get(name, "").removeprefix("<").strip() for name in (one, other))
+            if certificate.startswith("/") and key.startswith("/"):
+                found[Path(certificate), Path(key)] = None
+    return list(found)
+
+
+@shared
+def _everything(config: Path) -> list[dict[str, str]]:
+    """The settings in force, keys and passwords too: the global ones, then each protocol's own.
+
+    2.4 prints `ssl_server_key_file` within braces that it has not: `ssl_server { key_file }`.
+    """
+    done = run(["doveconf", "-c", str(config), "-P"], hint=HINT)
+    found: dict[str, dict[str, str]] = {"": {}}
+    sections: list[str] = []
+    for line in map(str.strip, done.stdout.splitlines()):
+        name, is_setting, text = line.partition(" =")
+        if is_setting:
+            where = sections[0] if sections and sections[0].startswith("protocol ") else ""
+            inner = sections[1:] if where else sections
+            found.setdefault(where, {}).setdefault("_".join((*inner, name)), text.strip())
+        elif line.endswith("{"):
+            sections.append(line.removesuffix("{").strip())
+        elif line == "}" and sections:
+            sections.pop()
+    return list(found.values())

@@ -18,7 +18,16 @@ from postmaster.health.changes import Acknowledgement, Event, Known, Problem, st
 from postmaster.health.finding import Check, Finding, Last, Severity, worst
 from postmaster.health.report import Missed, Report, Reported, Series
 from postmaster.health.run import run
-from postmaster.health.state import DAY, Lock, State, alone, open_state, storable
+from postmaster.health.state import (
+    DAY,
+    BusyError,
+    Lock,
+    State,
+    alone,
+    news_of_stuck,
+    open_state,
+    storable,
+)
 from postmaster.settings import Settings
 
 CHARTS = 30 * DAY  # how far back charts go
@@ -78,10 +87,20 @@ def report(
     """Run the checks, keep the run, and hand out the report; once it was handed on, its changes are told.
 
     An exception in the body leaves them untold, for the next run. `judged` changes what is reported, not
-    what is kept. Raises BusyError while another run is under way.
+    what is kept. Raises BusyError while another run is under way; where that one does not end, a report that
+    shall tell changes tells so, once a day.
     """
     wish = wish or Wish()
-    with alone(settings.state, wish.patience) as lock, ExitStack() as stack:
+    with ExitStack() as stack:
+        try:
+            lock = stack.enter_context(alone(settings.state, wish.patience))
+        except BusyError as error:
+            at = time.time()
+            if not (wish.changes and error.is_stuck and news_of_stuck(settings.state, at)):
+                raise
+            host = settings.server.hostname or socket.gethostname()
+            yield Report(at, host, 0.0, (), events=(), notes=(f"{error.message}: {error.hint}",))
+            return
         state: State | None = None
         last: Mapping[str, Last] = {}
         note = None
@@ -162,12 +181,7 @@ def _note(error: PostmasterError) -> str:
 
 def _complains(lock: Lock | None, at: float) -> bool:
     """Whether the reader shall be told that runs are not kept: once a day. Notes that it was."""
-    if lock is None:
-        return True
-    if 0 <= at - lock.complained < DAY:
-        return False
-    lock.complain(at)
-    return True
+    return lock is None or lock.complains(at)
 
 
 def _booted(since: float, until: float) -> float | None:

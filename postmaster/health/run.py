@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from postmaster.errors import PostmasterError, UsageError
 from postmaster.health.checks import NAMES, load
 from postmaster.health.finding import FAILED, NO_ANSWER, Check, Context, Finding, Last, Severity
+from postmaster.process import one_reading
 from postmaster.settings import Settings
 
 
@@ -30,8 +31,6 @@ def run(
 
     `last`: the run before; or by name, where the checks were not all made in one.
     """
-    from postmaster.postfix import postconf
-
     ends = time.monotonic() + settings.health.deadline
     results: list[list[Finding]] = [[] for _ in checks]
 
@@ -52,8 +51,8 @@ def run(
     threads = [
         threading.Thread(target=attempt, args=pair, daemon=True) for pair in zip(checks, results, strict=True)
     ]
-    # All together ask Postfix for its configuration once.
-    with postconf.one_reading():
+    # All together ask the servers for their configuration once.
+    with one_reading():
         for thread in threads:
             thread.start()
         for thread in threads:

@@ -40,6 +40,7 @@ SERIES = 2_000  # measures, objects and problems that are followed
 VALUES = 500_000  # values of measures
 EVENTS = 20_000
 OBJECT, MESSAGE = 500, 2_000  # characters that are kept of an object and of a message
+STUCK = 900.0  # seconds after which a run will not end any more
 STANDS = 900.0  # seconds that a run's word on a service counts at most, where no timer was promised
 
 _TABLES = """
@@ -153,10 +154,18 @@ class BusyError(PostmasterError):
 
     code = "busy"
 
-    def __init__(self, before: Made | None) -> None:
-        """`before`: the run before it. How mail was then is how it is, until the other run has ended."""
+    def __init__(self, before: Made | None, process: int | None = None, lasting: float = 0.0) -> None:
+        """`before`: the run before it. How mail was then is how it is, until the other run has ended.
+
+        `process` makes the other run, and has been there for `lasting` seconds.
+        """
         known = "" if before is None else f"; mail was {before.status.name} in the run before it"
-        super().__init__(f"another health check is under way{known}", hint="run it again in some seconds")
+        self.is_stuck = process is not None and lasting > STUCK
+        if self.is_stuck:
+            words = f"another health check has been under way for {lasting / 60:.0f} minutes"
+            super().__init__(f"{words} (process {process}){known}", hint=f"end it: kill {process}")
+        else:
+            super().__init__(f"another health check is under way{known}", hint="run it again in some seconds")
         self.plugin_status = 3 if before is None else int(before.status)
 
 
@@ -188,6 +197,13 @@ class Lock:
             with suppress(OSError):
                 os.utime(self._descriptor, (at, at))
 
+    def complains(self, at: float) -> bool:
+        """Whether the reader shall be told, which is once a day. Notes that it was."""
+        if 0 <= at - self.complained < DAY:
+            return False
+        self.complain(at)
+        return True
+
 
 @contextmanager
 def alone(settings: StateSettings, patience: float = 0.0) -> Iterator[Lock | None]:
@@ -202,8 +218,10 @@ def alone(settings: StateSettings, patience: float = 0.0) -> Iterator[Lock | Non
         _take(descriptor, patience)
     except BlockingIOError:
         assert descriptor is not None
+        process = _holder(descriptor)
         os.close(descriptor)
-        raise BusyError(_before(settings)) from None
+        lasting = 0.0 if process is None else _age(process)
+        raise BusyError(_before(settings), process, lasting) from None
     except OSError:
         if descriptor is not None:
             os.close(descriptor)
@@ -214,6 +232,41 @@ def alone(settings: StateSettings, patience: float = 0.0) -> Iterator[Lock | Non
         if descriptor is not None:
             fcntl.flock(descriptor, fcntl.LOCK_UN)  # a child that a check left behind has it too
             os.close(descriptor)
+
+
+def news_of_stuck(settings: StateSettings, at: float) -> bool:
+    """Whether the reader shall be told that a run does not end: once a day, as that runs are not kept.
+
+    Notes that it was. The one that is stuck takes the note back when it ends well.
+    """
+    try:
+        descriptor = _lock_file(settings.directory / LOCK)
+    except OSError:
+        return True
+    try:
+        return Lock(descriptor).complains(at)
+    finally:
+        os.close(descriptor)
+
+
+def _holder(descriptor: int) -> int | None:
+    """The process that has the lock (proc(5), /proc/locks); None where that cannot be told."""
+    wanted = f":{os.fstat(descriptor).st_ino}"
+    with suppress(OSError, ValueError):
+        for line in Path("/proc/locks").read_text(encoding="ascii").splitlines():
+            fields = line.split()
+            if fields[1:2] == ["FLOCK"] and fields[5].endswith(wanted) and int(fields[4]) > 0:
+                return int(fields[4])
+    return None
+
+
+def _age(process: int) -> float:
+    """Seconds since a process began; 0 where that is not known."""
+    with suppress(OSError, ValueError, IndexError):
+        begun = int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[19])
+        now = float(Path("/proc/uptime").read_text().split()[0])
+        return now - begun / os.sysconf("SC_CLK_TCK")
+    return 0.0
 
 
 def _before(settings: StateSettings) -> Made | None:

@@ -7,9 +7,7 @@ floods or says nothing costs no more. What it says is hostile: lines and their n
 
 from __future__ import annotations
 
-import base64
 import re
-import socket
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -19,6 +17,7 @@ from typing import TYPE_CHECKING
 from postmaster.settings import ServerSettings
 
 if TYPE_CHECKING:
+    import socket
     import ssl
 
 LINE_LIMIT = 4096  # bytes
@@ -207,6 +206,8 @@ class Talk:
         """SASL PLAIN (RFC 4616), and never without TLS. Raises Refused."""
         if self.tls is None:
             raise Refused("no login without TLS")
+        import base64
+
         words = base64.b64encode(f"\0{login}\0{password}".encode()).decode()
         match self._listener.protocol:
             case "imap":
@@ -346,6 +347,8 @@ def _connect(address: str, listener: Listener, left: Callable[[], float]) -> soc
     Dovecot takes a connection from the server's own address for a safe one, and offers it what it would
     offer nobody else. Where that is not possible, as to another machine, from whichever address.
     """
+    import socket
+
     there = (address, listener.port)
     if listener.protocol not in ("smtp", "lmtp") and ":" not in address:
         source = "127.0.0.2" if address.startswith("127.") and address != "127.0.0.2" else "127.0.0.1"

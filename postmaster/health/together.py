@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import queue
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
@@ -17,6 +15,9 @@ def together(jobs: Iterable[Callable[[], Answer]], ends: float) -> Iterator[Answ
     A job's exception is raised here, when all the others that ended in time have answered. One that is not
     done by then is left to itself: its thread keeps no process from ending.
     """
+    import queue  # here: to list the checks starts without them
+    import threading
+
     answers: queue.SimpleQueue[tuple[bool, Answer | Exception]] = queue.SimpleQueue()
 
     def work(job: Callable[[], Answer]) -> None:

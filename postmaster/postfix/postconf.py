@@ -7,14 +7,12 @@ it would begin a new parameter.
 from __future__ import annotations
 
 import re
-import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from postmaster.errors import ServerError
-from postmaster.process import run
+from postmaster.process import is_one_reading, run, shared
 
 SEPARATORS = ", \t\r\n"  # CHARS_COMMA_SP
 HINT = "install the Debian packages postfix and postfix-sqlite"
@@ -85,38 +83,17 @@ def _expanded(config_directory: Path, names: Sequence[str]) -> dict[str, str]:
     return dict(_pair(line) for line in done.stdout.splitlines())
 
 
-class _Kept:
-    """What `postconf` said of each folder while many ask at once."""
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.values: dict[Path, dict[str, str]] = {}
-
-
-_keeping: _Kept | None = None
-
-
-@contextmanager
-def one_reading() -> Iterator[None]:
-    """While the body runs, main.cf is read once for whoever asks for expanded values, in any thread."""
-    global _keeping
-    before, _keeping = _keeping, _Kept()
-    try:
-        yield
-    finally:
-        _keeping = before
+@shared
+def _everything(config_directory: Path) -> dict[str, str]:
+    return _expanded(config_directory, ())
 
 
 def _kept(config_directory: Path) -> dict[str, str]:
-    keeping = _keeping
-    if keeping is None:
-        return {}
-    with keeping.lock:
-        if config_directory not in keeping.values:
-            keeping.values[config_directory] = _expanded(config_directory, ())
-        return keeping.values[config_directory]
+    """All expanded values while many ask at once, none where each asks for itself."""
+    return _everything(config_directory) if is_one_reading() else {}
 
 
+@shared
 def overrides(config_directory: Path) -> dict[str, dict[str, str]]:
     """What master.cf's `-o` options set, macros expanded: `name/type` -> parameter -> value."""
     done = run(["postconf", "-c", str(config_directory), "-x", "-P"], hint=HINT)
@@ -141,6 +118,7 @@ def set_values(config_directory: Path, wanted: Mapping[str, str]) -> None:
         run(["postconf", "-c", str(config_directory), "-e", *pairs], hint=HINT)
 
 
+@shared
 def services(config_directory: Path) -> dict[str, str]:
     """master.cf as `name/type` -> the entry on one line, white space folded."""
     done = run(["postconf", "-c", str(config_directory), "-M"], hint=HINT)

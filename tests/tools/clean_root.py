@@ -26,6 +26,7 @@ INSTALL_SECONDS = 900
 _ENTER = """
 set -e
 root=$1; shift
+mount --bind "$root" "$root" # so that what runs in it may have mounts of its own
 mount -t proc proc "$root/proc"
 mount -t devpts -o newinstance,ptmxmode=0666,mode=0620 devpts "$root/dev/pts"
 while [ "$1" != -- ]; do

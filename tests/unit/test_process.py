@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -105,3 +106,31 @@ def test_input_can_be_handed_over_whole() -> None:
     assert process.run([sys.executable, "-c", seekable], stdin=text, whole=True).stdout.strip() == str(
         len(text)
     )
+
+
+def test_what_is_shared_is_asked_once_while_one_reading_lasts() -> None:
+    asked: list[int] = []
+
+    @process.shared
+    def double(number: int) -> int:
+        asked.append(number)
+        if number < 0:
+            raise ProcessError("no")
+        return 2 * number
+
+    assert [double(1), double(1)] == [2, 2]
+    assert asked == [1, 1]
+    asked.clear()
+    with process.one_reading():
+        threads = [threading.Thread(target=double, args=(number % 2,)) for number in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert [double(0), double(1), sorted(asked)] == [0, 2, [0, 1]]
+        for _ in range(2):  # an error is not kept
+            with pytest.raises(ProcessError):
+                double(-1)
+        assert asked.count(-1) == 2
+    double(1)
+    assert asked.count(1) == 2

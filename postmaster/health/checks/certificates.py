@@ -98,7 +98,8 @@ def _ask(
     ]
     if other:
         until = pairs[0].certificate.not_valid_after_utc.strftime("%Y-%m-%d")
-        words = _words(listener, f"is not the one in {pairs[0].path}, which is good until {until}")
+        which = "the one" if len(pairs) == 1 else f"one of {server}'s, such as that"
+        words = _words(listener, f"is not {which} in {pairs[0].path}, which is good until {until}")
         found.append(
             Finding("certificates", name, "certificate-not-reloaded", Severity.warning, words, reload)
         )

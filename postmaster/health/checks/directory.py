@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from postmaster.errors import PostmasterError
+from postmaster.health import soundness
 from postmaster.health.finding import OK, Context, Finding, Measure, Severity
 from postmaster.health.ranges import at_most
 
@@ -40,12 +41,18 @@ CODES = {
     "quota-exceeded": "a mailbox is full: its mail is sent back",
     "quota-near": "a mailbox is nearly full",
     "quota-unknown": "Dovecot does not tell how full the mailboxes are",
+    "accounts-locked": "accounts are locked, and wait for somebody to open them",
     "logins-failing": "more passwords were refused than the settings allow",
     "log-unread": "the mail log cannot be read, or not all of it in time",
     "notices-unread": "nobody reads what Postfix tells its postmaster",
+    **soundness.CODES,
 }
-SETTINGS = ("sample", "quota_warning", "quota_users", "login_failures_warning", "login_failures_critical")
+SETTINGS = (
+    *("sample", "quota_warning", "quota_users", "login_failures_warning", "login_failures_critical"),
+    "soundness",
+)
 NAMED = 20  # findings of one code
+NAMED_LOCKED = 5  # accounts
 LAST_HOUR = 3600  # seconds; refused passwords are counted no further back
 DAY = 86400
 
@@ -67,6 +74,7 @@ def run(context: Context) -> Iterator[Finding]:
 
 
 def _with_truth(context: Context, is_current: bool) -> Iterator[Finding]:
+    from postmaster.directory import addresses
     from postmaster.directory.database import open_directory
 
     settings = context.settings
@@ -82,7 +90,14 @@ def _with_truth(context: Context, is_current: bool) -> Iterator[Finding]:
             yield from _of_both(first, again)
         with directory.read() as reading:
             yield from _quotas(context, reading)
+            yield _locked(reading)
             yield from _notices(context, reading)
+            number = addresses.count(reading)
+    if number <= settings.health.soundness:
+        yield from soundness.soundness(context)
+    elif settings.health.soundness:
+        message = f"{number} addresses are too many for each run: postmaster directory check, once a day"
+        yield Finding("directory", soundness.OBJECT, OK, Severity.ok, message)
 
 
 # --- the files ---
@@ -206,11 +221,6 @@ def _tables(settings: Settings) -> Iterator[Finding]:
     from postmaster.postfix import maps, postconf
 
     config = settings.postfix.config_directory
-    try:
-        explicit = postconf.explicit(config)
-    except PostmasterError as error:
-        yield _unknown("postfix", error)
-        return
     wanted = {
         "virtual_mailbox_domains": (maps.MAILBOX_DOMAINS,),
         "virtual_mailbox_maps": (maps.MAILBOXES,),
@@ -219,10 +229,14 @@ def _tables(settings: Settings) -> Iterator[Finding]:
         "smtpd_sender_login_maps": (maps.SENDER_OWNERS,),
         "smtpd_recipient_restrictions": (maps.CLOSED_RECIPIENTS,),
     }
+    try:
+        values = postconf.expanded(config, tuple(wanted))
+    except PostmasterError as error:
+        yield _unknown("postfix", error)
+        return
     missing = 0
     for parameter, tables in wanted.items():
-        named = explicit.get(parameter, "").replace("$config_directory", str(config))
-        words = postconf.split_list(named.replace("${config_directory}", str(config)))
+        words = postconf.split_list(values[parameter])
         for table in tables:
             if table.table(config, maps.kind(settings.lookups.source)) not in words:
                 missing += 1
@@ -324,6 +338,22 @@ def _quotas(context: Context, reading: Connection) -> Iterator[Finding]:
     else:
         message = f"{len(full)} of {len(shares)} mailboxes with a quota are full or nearly{left}"
         yield Finding("directory", "quotas", OK, Severity.ok, message, None, measures)
+
+
+def _locked(reading: Connection) -> Finding:
+    from postmaster.directory import users
+
+    first, number = users.locked(reading, NAMED_LOCKED)
+    measure = Measure("locked", number, "", at_most(0), None, 0)
+    if not number:
+        return Finding("directory", "locked", OK, Severity.ok, "no account is locked", None, (measure,))
+    more = f" and {number - len(first)} more" if number > len(first) else ""
+    return Finding(
+        *("directory", "locked", "accounts-locked", Severity.warning),
+        f"{number} locked: {', '.join(first)}{more}",
+        f"postmaster user unlock {first[0]}; or postmaster health ack directory/locked --until DATE",
+        (measure,),
+    )
 
 
 def _logins(context: Context) -> Iterator[Finding]:

@@ -68,7 +68,7 @@ def _room(settings: Settings) -> Iterator[Finding]:
     limits = settings.health
     places: list[tuple[str, Path, float]] = []
     for one in instances(settings.postfix.config_directory):
-        asked = postconf.values(one.config_directory, ("message_size_limit", "queue_minfree"))
+        asked = postconf.expanded(one.config_directory, ("message_size_limit", "queue_minfree"))
         size, minimum = (int(text) if text.isdigit() else 0 for text in asked.values())
         name = "queue" if one.name == NAMELESS else f"{one.name}/queue"
         places.append((name, one.spool, max(MESSAGES_OF_ROOM * size, minimum)))

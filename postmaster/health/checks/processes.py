@@ -7,18 +7,21 @@ between two runs is seen by both. Each part costs itself alone where it cannot b
 from __future__ import annotations
 
 import os
-import socket
 import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from postmaster.errors import PostmasterError
 from postmaster.health.finding import FAILED, OK, Context, Finding, Measure, Severity
 from postmaster.health.ranges import at_most
 from postmaster.health.together import together
+
+if TYPE_CHECKING:
+    import socket
 
 MEANING = "Postfix and Dovecot run, reach each other, and none of their processes dies or is held back"
 CODES = {
@@ -184,6 +187,8 @@ def _answers(context: Context, name: str, place: str, wanted: bytes, code: str, 
 @contextmanager
 def _connected(place: str, path: Path | None, timeout: float) -> Iterator[socket.socket]:
     """A connection to a Unix socket, else to inet:HOST:PORT. Raises OSError, ValueError."""
+    import socket
+
     if path is None:
         host, _, port = place.removeprefix("inet:").rpartition(":")
         number = int(port) if port.isdigit() else socket.getservbyname(port)

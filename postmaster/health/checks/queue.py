@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Protocol
 
-from postmaster.errors import PostmasterError
+from postmaster.errors import PostmasterError, ProcessError
 from postmaster.health.finding import OK, Context, Finding, Measure, Severity
 from postmaster.health.ranges import Range, at_most
 
@@ -38,16 +38,22 @@ SETTINGS = (
     *("queue_growth_warning", "queue_growth_critical", "queue_hold_warning", "queue_stale"),
 )
 REASON_CHARACTERS = 200
+SHARE = 0.8  # of the deadline, for the survey
 
 
 def run(context: Context) -> Iterator[Finding]:
     """Messages on hold do not count as waiting: they wait for a person."""
-    from postmaster.queue.survey import survey
+    from postmaster.queue.survey import count, survey
 
     limits = context.settings.health
     yield _actions(context.settings)
     now = int(time.time())
-    found = survey(context.settings, now=now, stale=limits.queue_stale * 3600, timeout=context.left(0.95))
+    stale = limits.queue_stale * 3600
+    try:
+        found = survey(context.settings, now=now, stale=stale, timeout=context.left(SHARE))
+    except ProcessError as error:
+        yield from _counted(context, count(context.settings, now=now, stale=stale), error)
+        return
     for instance in found.instances:
         yield from _of_instance(context, found, instance)
     yield _reasons(found)
@@ -56,7 +62,24 @@ def run(context: Context) -> Iterator[Finding]:
         yield Finding("queue", "files", "queue-unread", Severity.unknown, message, "run it as root")
 
 
-def _of_instance(context: Context, found: Survey, instance: str) -> Iterator[Finding]:
+def _counted(context: Context, found: Survey, error: ProcessError) -> Iterator[Finding]:
+    """What is known without a survey."""
+    for instance in found.instances:
+        of, choose = _named(instance)
+        yield from _size(context, found, instance)
+        for queue in ("maildrop", "incoming", "active", "deferred", "hold"):
+            number = Measure("messages", found.queue(instance, queue).messages, "", minimum=0)
+            here = f"{number.value:.0f} messages"
+            yield Finding("queue", of(queue), OK, Severity.ok, here, None, (number,))
+        yield _corrupt(found, instance)
+        message = f"how old the messages are, and why they wait, is not known: {error.message}"
+        remedy = f"postmaster queue summary{choose}; a longer health.deadline"
+        yield Finding("queue", of("spool"), "queue-unread", Severity.unknown, message, remedy)
+    if not found.instances:
+        yield Finding("queue", "spool", "queue-unread", Severity.unknown, error.message, "run it as root")
+
+
+def _size(context: Context, found: Survey, instance: str) -> Iterator[Finding]:
     limits = context.settings.health
     of, choose = _named(instance)
     show = f"postmaster queue list{choose}"
@@ -64,6 +87,12 @@ def _of_instance(context: Context, found: Survey, instance: str) -> Iterator[Fin
     total = Measure("messages", waiting, "", at_most(limits.queue_warning), at_most(limits.queue_critical), 0)
     yield _judged(of("size"), "queue-long", f"{waiting} messages wait", total, f"{show} shows why")
     yield _growth(context, found, of, waiting, show)
+
+
+def _of_instance(context: Context, found: Survey, instance: str) -> Iterator[Finding]:
+    limits = context.settings.health
+    of, choose = _named(instance)
+    yield from _size(context, found, instance)
     warning, critical = limits.queue_age_warning * 3600, limits.queue_age_critical * 3600
     for queue in ("maildrop", "incoming", "active", "deferred"):
         here = found.queue(instance, queue)
@@ -109,11 +138,18 @@ def _set_aside(found: Survey, instance: str, longest: float) -> Iterator[Finding
         message = f"{held.messages} messages, one of them for {_hours(age.value)}"
         remedy = f"postmaster queue list 'queue=hold'{choose}, then queue release or queue delete"
         yield _judged(of("hold"), "hold-forgotten", message, age, remedy, number)
+    yield _corrupt(found, instance)
+
+
+def _corrupt(found: Survey, instance: str) -> Finding:
+    of, choose = _named(instance)
     corrupt = found.queue(instance, "corrupt")
+    which = corrupt.oldest_id
     number = Measure("messages", corrupt.messages, "", at_most(0), None, 0)
-    message = f"{corrupt.messages} messages" + (f", such as {corrupt.oldest_id}" if corrupt.messages else "")
-    remedy = f"postmaster queue show {corrupt.oldest_id}{choose}, save what can be read, then queue delete"
-    yield _judged(of("corrupt"), "queue-corrupt", message, number, remedy)
+    message = f"{corrupt.messages} messages" + (f", such as {which}" if which else "")
+    look = f"queue show {which}{choose}" if which else f"queue list 'queue=corrupt'{choose}"
+    remedy = f"postmaster {look}, save what can be read, then queue delete"
+    return _judged(of("corrupt"), "queue-corrupt", message, number, remedy)
 
 
 def _files(found: Survey, instance: str) -> Iterator[Finding]:

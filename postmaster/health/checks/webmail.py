@@ -9,7 +9,6 @@ very machine.
 from __future__ import annotations
 
 import ipaddress
-import socket
 import time
 from collections.abc import Iterator
 from typing import IO, TYPE_CHECKING
@@ -97,6 +96,8 @@ def _certificate(context: Context, host: str, port: int, ends: float) -> Iterato
 
 
 def _served(host: str, port: int, tls: ssl.SSLContext, ends: float) -> x509.Certificate:
+    import socket
+
     from cryptography import x509
 
     with socket.create_connection((host, port), timeout=max(0.01, ends - time.monotonic())) as plain:

@@ -14,6 +14,7 @@ import ssl
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from postmaster.health.certificate import as_clients_do
 from postmaster.health.names.records import POLICY_LONGEST, Malformed
 
 
@@ -83,7 +84,7 @@ class _Pinned(http.client.HTTPSConnection):
 def policy(domain: str, addresses: Sequence[str], timeout: float) -> bytes:
     """The text of a domain's MTA-STS policy. Raises Malformed for what a sender would not take, OSError."""
     name = f"mta-sts.{domain}"
-    context = ssl.create_default_context()
+    context = as_clients_do()
     trouble: OSError = OSError("it has no address")
     for address in addresses[:2]:
         connection = _Pinned(name, address, timeout / 2, context)

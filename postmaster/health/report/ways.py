@@ -337,4 +337,4 @@ def addresses(text: str, name: str) -> tuple[str, ...]:
     try:
         return tuple(parse_address(one.strip()).ascii for one in text.split(",") if one.strip())
     except AddressError as error:
-        raise SettingsError(f"{name}: {error.message}", hint=error.hint) from None
+        raise SettingsError(printable(f"{name}: {error.message}"), hint=error.hint) from None

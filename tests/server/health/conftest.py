@@ -79,7 +79,8 @@ def faulty(
         assert "143" in found.message
     """
     runs = Runs(settings, checks)
-    before = runs.next()
+    # What the fault before this one left, as in the log, may take a moment to end.
+    before = _until(runs, lambda found: not _of(found, code, object), patience)
     assert not _of(before, code, object), f"{code} is there before the fault: {_words(before)}"
     with fault:
         during = _until(runs, lambda found: bool(_of(found, code, object)), patience)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from postmaster.dovecot import doveadm
@@ -73,7 +74,25 @@ def reload_postfix(lab: Lab) -> None:
 
 
 def reload_dovecot(lab: Lab) -> None:
-    doveadm.reload(lab.settings.dovecot.config)
+    """Until those who waited for clients before are gone: they take one more, to say that they shut down."""
+    config = lab.settings.dovecot.config
+    master = doveadm.master_pid(config)
+    before = _waiting(master) if master else set()
+    doveadm.reload(config)
+    ends = time.monotonic() + 5
+    while master and before & _waiting(master) and time.monotonic() < ends:
+        time.sleep(0.05)
+
+
+def _waiting(master: int) -> set[int]:
+    """The processes of Dovecot's that clients talk to first."""
+    found = set()
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            name, _, rest = stat.read_text().partition("(")[2].rpartition(")")
+            if rest.split()[1] == str(master) and (name == "lmtp" or name.endswith("-login")):
+                found.add(int(stat.parent.name))
+    return found
 
 
 @contextmanager

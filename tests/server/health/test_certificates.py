@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from postmaster.dovecot import doveadm
 from postmaster.health.finding import Severity
 from postmaster.health.run import choose, run
 from postmaster.settings import Settings
@@ -154,9 +155,22 @@ def test_chain_files_and_names_of_their_own(sick: Lab, settings: Settings, autho
             True,
             False,
         )
-    with dovecot_with(sick, "ssl_cert = <" + str(chain) + "\nssl_key = <" + str(chain)):
+    names = ("ssl_server_cert_file = ", "ssl_server_key_file = ")
+    if doveadm.version() < (2, 4):
+        names = ("ssl_cert = <", "ssl_key = <")
+    own = "\n".join(f"{name}{chain}" for name in names)
+    with dovecot_with(sick, own):
         found = {one.object: one for one in run(settings, choose(CERTIFICATES, []))}
         assert {one.code for one in found.values()} == {"ok"}
+        assert "other.test" in found["pop3"].message
+    with dovecot_with(sick, f"protocol imap {{\n{own}\n}}"):
+        found = {one.object: one for one in run(settings, choose(CERTIFICATES, []))}
+        assert {one.code for one in found.values()} == {"ok"}
+        assert ["other.test" in found[name].message for name in ("imap", "imaps", "pop3")] == [
+            True,
+            True,
+            False,
+        ]
 
 
 def test_authorities_that_cannot_be_read(sick: Lab) -> None:

@@ -18,8 +18,11 @@ import pytest
 from postmaster.directory import publish
 from postmaster.directory.database import Directory
 from postmaster.health.finding import Severity
+from postmaster.health.run import choose
+from postmaster.health.run import run as run_checks
 from postmaster.postfix import postconf
 from postmaster.process import run
+from postmaster.routing import check
 from postmaster.settings import Settings
 from tests.tools.acting import until
 from tests.tools.mail import Lab, password_hash
@@ -132,7 +135,7 @@ def settle(config: Path) -> None:
 def unpublished(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A change whose command was killed between its commit and publishing."""
     with monkeypatch.context() as patch:
-        patch.setattr(Directory, "_publish_after_commit", lambda self: None)
+        patch.setattr(Directory, "publish_after_commit", lambda self: None)
         patch.setattr(publish, "is_behind", lambda *_: False)
         with lab.change() as make:
             make.alias("late@house.test", AMY)
@@ -292,6 +295,63 @@ def test_an_account_is_over_quota(house: Lab) -> None:
 
 
 @contextmanager
+def closed(lab: Lab) -> Iterator[None]:
+    """A user who takes no more mail, and an alias that led to that one alone."""
+    with lab.change() as make:
+        make.alias("lone@house.test", BOB)
+        make.switch(BOB, receive=False)
+    try:
+        yield
+    finally:
+        with lab.change() as make:
+            make.switch(BOB, receive=True)
+            make.remove("alias", "lone@house.test")
+
+
+def test_an_alias_leads_nowhere(house: Lab) -> None:
+    fault = closed(house)
+    with faulty(house.settings, ["directory"], "dead-end", "soundness", fault, severity=WARNING) as found:
+        assert "lone@house.test" in found.message
+
+
+@pytest.mark.full
+def test_a_whole_directory_that_cannot_be_read_in_time(house: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was found by then is told; where nobody wants it nothing is."""
+    real = check.findings
+
+    def slow(given: Settings) -> Iterator[check.Finding]:
+        yield check.Finding("loop", "a@house.test", "a circle", "cut it")
+        time.sleep(5)
+        yield from real(given)
+
+    monkeypatch.setattr(check, "findings", slow)
+    found = run_checks(settings(house, deadline=3.0), choose(["directory"], []))
+    codes = {one.code for one in found if one.object == "soundness"}
+    assert codes == {"loop", "soundness-unknown"}
+    assert "no-answer" not in {one.code for one in found}
+    found = run_checks(settings(house, soundness=0), choose(["directory"], []))
+    assert "soundness" not in {one.object for one in found}
+    found = run_checks(settings(house, soundness=1), choose(["directory"], []))
+    assert ["too many" in one.message for one in found if one.object == "soundness"] == [True]
+
+
+@contextmanager
+def locked(lab: Lab, login: str) -> Iterator[None]:
+    lab.postmaster("user", "lock", login, "--yes")
+    try:
+        yield
+    finally:
+        lab.postmaster("user", "unlock", login, "--generate")
+
+
+@pytest.mark.full
+def test_an_account_is_locked(house: Lab) -> None:
+    fault = locked(house, BOB)
+    with faulty(house.settings, ["directory"], "accounts-locked", "locked", fault, severity=WARNING) as found:
+        assert BOB in found.message
+
+
+@contextmanager
 def guessed(lab: Lab, number: int) -> Iterator[None]:
     """Someone who tries passwords, by IMAP and by submission."""
     for at in range(number):
@@ -424,7 +484,8 @@ def test_who_may_not_log_in_is_no_fault(house: Lab) -> None:
         make.until("eve@house.test", -1)
     try:
         found = Runs(house.settings, ["directory"]).next()
-        assert [one for one in found if one.severity >= WARNING] == []
+        told = {one.code for one in found if one.severity >= WARNING}
+        assert told == {"accounts-locked", "missing-postmaster"}, "no difference"
     finally:
         with house.change() as make:
             for name in names:

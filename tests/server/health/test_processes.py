@@ -5,9 +5,10 @@ from __future__ import annotations
 import smtplib
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ import pytest
 from postmaster.health.finding import Severity
 from postmaster.settings import Settings
 from postmaster.setup.prove import tls_context
-from tests.tools.mail import Lab
+from tests.tools.mail import PATIENCE, Lab
 
 from .conftest import faulty
 from .faults import dovecot_stopped, dovecot_with, gone, postfix_stopped, postfix_with
@@ -69,16 +70,19 @@ def test_postfix_may_not_use_a_socket(sick: Lab) -> None:
         pass
 
 
-@contextmanager
-def knocking(lab: Lab, path: str, text: str) -> Iterator[None]:
-    """Postfix begins a process for each connection, until it is known that it cannot."""
+def until_logged(lab: Lab, text: str, do: Callable[[], None]) -> None:
+    """Do something again and again, until Postfix or Dovecot says so in the log."""
     log = lab.root / "log" / "mail.log"
-    begun, ends = log.stat().st_size, time.monotonic() + 20
+    begun, ends = log.stat().st_size, time.monotonic() + PATIENCE
     while text.encode() not in log.read_bytes()[begun:] and time.monotonic() < ends:
-        with suppress(OSError), socket.socket(socket.AF_UNIX) as client:
-            client.connect(str(lab.root / "spool" / path))
+        do()
         time.sleep(0.2)
-    yield
+
+
+def knock(path: Path) -> None:
+    """Postfix begins a process for each connection, until it is known that it cannot."""
+    with suppress(OSError), socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(path))
 
 
 def test_a_process_that_cannot_start_and_is_held_back(sick: Lab) -> None:
@@ -88,10 +92,8 @@ def test_a_process_that_cannot_start_and_is_held_back(sick: Lab) -> None:
 
     @contextmanager
     def fault() -> Iterator[None]:
-        with (
-            postfix_with(sick, services={"flush/unix": entry}),
-            knocking(sick, "public/flush", "throttling"),
-        ):
+        with postfix_with(sick, services={"flush/unix": entry}):
+            until_logged(sick, "throttling", partial(knock, sick.root / "spool" / "public" / "flush"))
             yield
 
     with faulty(settings, PROCESSES, "service-throttled", "postfix nonexistent", fault()) as found:
@@ -118,13 +120,18 @@ def test_dovecot_holds_back_a_service_that_cannot_start(sick: Lab) -> None:
 @contextmanager
 def no_mechanisms(lab: Lab) -> Iterator[None]:
     """A client asks a submission process that has nobody to check passwords with what it offers."""
-    with gone(lab.root / "spool" / "private" / "auth"), postfix_with(lab):
+
+    def ask() -> None:
+        # One that was idle before knows the mechanisms still: it serves one client, and then ends.
         with (
             suppress(OSError, smtplib.SMTPException),
             smtplib.SMTP("127.0.0.1", lab.port("submission"), timeout=10) as client,
         ):
             client.starttls(context=tls_context())
             client.ehlo()
+
+    with gone(lab.root / "spool" / "private" / "auth"), postfix_with(lab):
+        until_logged(lab, "no SASL authentication mechanisms", ask)
         yield
 
 

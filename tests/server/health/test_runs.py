@@ -220,6 +220,32 @@ def test_two_commands_at_once(place: Callable[[], Path]) -> None:
         assert connection.execute("SELECT count(*) FROM run").fetchone() == (2,)
 
 
+def test_a_run_that_does_not_end_is_told_once(
+    place: Callable[[], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lock is another process's, which hangs; who asks by hand is told each time, and whom to end."""
+    folder = place()
+    settings = settings_in(folder)
+    hanging = "import fcntl, sys, time; f = open(sys.argv[1]); fcntl.flock(f, fcntl.LOCK_EX); time.sleep(60)"
+    with report(settings, [Check("queue", "", {}, ill)]):
+        pass
+    with subprocess.Popen([sys.executable, "-c", hanging, str(folder / module.LOCK)]) as stuck:
+        try:
+            _until_locked(folder / module.LOCK)
+            with pytest.raises(module.BusyError, match="is under way; mail was critical"):
+                made(settings, changes=True)
+            monkeypatch.setattr(module, "STUCK", 0.0)
+            (note,) = made(settings, changes=True).notes
+            assert f"(process {stuck.pid})" in note
+            assert f"kill {stuck.pid}" in note
+            for wish in ({"changes": True}, {}):
+                with pytest.raises(module.BusyError, match=f"process {stuck.pid}"):
+                    made(settings, **wish)
+        finally:
+            stuck.kill()
+    assert made(settings).notes == ()
+
+
 def _until_locked(path: Path) -> None:
     import fcntl
 

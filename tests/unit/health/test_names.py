@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postmaster.health.checks.dns import _is_error_code, _is_special
+from postmaster.health.checks.dns import _is_special
 from postmaster.health.names import keys
+from postmaster.health.names.host import is_error_code
 from postmaster.health.names.records import (
     LONGEST,
     DkimKey,
@@ -186,8 +187,8 @@ def test_any_bytes_are_a_key_or_malformed(key: bytes) -> None:
 def test_what_a_blocklist_answers() -> None:
     listed = ("127.0.0.2", "127.0.0.10", "127.0.1.2", "127.1.2.3")
     errors = ("127.255.255.252", "127.255.255.254", "127.0.0.1", "127.0.1.255", "198.51.100.1")
-    assert not any(map(_is_error_code, listed))
-    assert all(map(_is_error_code, errors))
+    assert not any(map(is_error_code, listed))
+    assert all(map(is_error_code, errors))
 
 
 def test_names_that_no_name_server_has() -> None:

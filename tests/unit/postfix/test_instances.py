@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from postmaster.errors import NotFoundError, ServerError
 from postmaster.postfix.instances import chosen, instances, seconds
-from postmaster.postfix.postconf import expanded, one_reading, value
+from postmaster.postfix.postconf import expanded, value
+from postmaster.process import one_reading
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from postmaster.errors import ProcessError
 from postmaster.health.checks import queue
 from postmaster.health.finding import Context, Finding, Last, Severity
 from postmaster.queue import survey as module
@@ -26,6 +29,27 @@ def test_of_several_instances_each_has_objects_of_its_own(monkeypatch: pytest.Mo
     assert told["size"].code == "ok"
     assert told["postfix-out/size"].code == "queue-long"
     assert "--instance postfix-out" in str(told["postfix-out/size"].remedy)
+
+
+def test_without_time_for_a_survey_what_the_names_tell_is_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A real queue that is counted; only its survey has no time."""
+    for name in ("deferred/A/ABC123", "deferred/B/BBC123", "hold/CBC123", "corrupt/DBC123"):
+        file = tmp_path / "spool" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(b"")
+    instance = SimpleNamespace(name="-", spool=tmp_path / "spool")
+    monkeypatch.setattr(module, "chosen", lambda _: [instance])
+
+    def late(*_: object, **__: object) -> Survey:
+        raise ProcessError("python did not finish within 8 s")
+
+    monkeypatch.setattr(module, "survey", late)
+    told = {one.object: one for one in queue.run(Context(Settings(), time.monotonic() + 5))}
+    assert [told[name].measures[0].value for name in ("size", "deferred", "hold", "corrupt")] == [2, 2, 1, 1]
+    assert (told["spool"].code, told["corrupt"].code) == ("queue-unread", "queue-corrupt")
+    assert "not known: python did not finish" in told["spool"].message
 
 
 def test_growth_is_told_from_the_run_before_and_may_be_negative(monkeypatch: pytest.MonkeyPatch) -> None:
