@@ -311,7 +311,7 @@ def test_user_restore_brings_the_mail_back_or_leaves_it_in_the_trash(scene: Scen
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("step", BULK_STEPS)
+@pytest.mark.parametrize("step", STEPS)
 def test_directory_apply_leaves_the_old_state_or_the_new_one(scene: Scene, tmp_path: Path, step: int) -> None:
     """To one description and back to the other, each with users, aliases, forwards and grants of its own."""
     texts = [
