@@ -163,7 +163,11 @@ def queue(shell: Shell, lab: Lab, password: str) -> None:
 def health(shell: Shell) -> None:
     title("Does mail work, and do the servers answer what the directory says?")
     # Not the machine: how busy it is says nothing about mail.
-    report = shell("health", "check", "--all", "--skip", "machine").splitlines()
+    # Two warnings: nobody reads postmaster@example.org, and what Bob's forward sends on fails SPF elsewhere.
+    report = shell("health", "check", "--all", "--skip", "machine", expect=1).splitlines()
+    warnings = [line for line in report if line.startswith(("warning", "critical", "unknown"))]
+    sound = [line for line in warnings if " soundness " in line]
+    check(len(sound) == len(warnings) == 2, "all is well but for two warnings about the directory")
     listeners = [line for line in report if " services " in line and " answers after " in line]
     check(len(listeners) == 8, "all eight listeners answer")
     check("0 findings" in shell("setup", "check"), "the servers answer what the directory says")

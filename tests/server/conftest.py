@@ -15,6 +15,7 @@ import pytest
 from postmaster.lab import base, lifecycle
 from postmaster.lab.layout import Layout
 from postmaster.postfix import control, postconf
+from postmaster.process import run
 from tests.conftest import MARK
 from tests.tools.killing import build_shim
 from tests.tools.mail import Lab
@@ -70,8 +71,15 @@ def domain(lab: Lab) -> str:
 
 @pytest.fixture
 def outside(lab: Lab) -> Iterator[Sink]:
-    """Everyone else's mail server, while the test lasts."""
+    """Everyone else's mail server, while the test lasts.
+
+    What other tests left waiting for it is thrown away, and Postfix told to think of it as alive: while
+    nobody listened it took it for dead, and would not try again for minutes.
+    """
+    config = str(lab.settings.postfix.config_directory)
+    run(["postsuper", "-c", config, "-d", "ALL", "deferred"])
     with listening(lab.status.outbound_port) as sink:
+        run(["postqueue", "-c", config, "-f"])
         yield sink
 
 

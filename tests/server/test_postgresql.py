@@ -86,7 +86,9 @@ def test_servers_query_the_views(house: Lab, empty: Cluster) -> None:
     assert house.rcpt("amy@pg.test")[0] == 550
     assert "0 findings" in house.postmaster("setup", "check").stderr
     faults = json.loads(house.postmaster("directory", "check", "-o", "json", expect=4).stdout)
-    assert {row["code"] for row in faults} <= {"missing_postmaster", "missing_abuse", "dead_end"}
+    # A folder may be left of the directory that the lab had before.
+    known = {"missing_postmaster", "missing_abuse", "dead_end", "mail_folder_without_user"}
+    assert {row["code"] for row in faults} <= known
     assert health_of(house) == {"schema postfix": "ok", "schema dovecot": "ok", "tables": "ok"}
     empty.execute("REVOKE SELECT ON postfix.catch_all FROM postfix", DATABASE)
     empty.execute("UPDATE dovecot.published SET entry = entry - 1", DATABASE)
