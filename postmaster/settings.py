@@ -55,6 +55,11 @@ class LookupsSettings:
     postfix_url: str = ""  # how Postfix reaches the database; empty: as directory.url, as role postfix
     dovecot_url: str = ""
 
+    @property
+    def in_database(self) -> bool:
+        """Whether the servers query a database rather than files of their own."""
+        return self.source == "database"
+
 
 @dataclass(frozen=True, slots=True)
 class MailSettings:

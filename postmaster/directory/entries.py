@@ -42,11 +42,29 @@ class DomainEntry:
 
 
 @dataclass(frozen=True, slots=True)
-class UserEntry:
+class _AddressEntry:
+    """What is known by its address alone."""
+
+    address: Address
+
+    @property
+    def key(self) -> Key:
+        return (self.address.ascii,)
+
+    @property
+    def home(self) -> Domain:
+        return self.address.domain
+
+    @property
+    def title(self) -> str:
+        return self.address.unicode
+
+
+@dataclass(frozen=True, slots=True)
+class UserEntry(_AddressEntry):
     """`password` is `{SCHEME}hash`, empty for none; `quota_bytes` None for none."""
 
     kind: ClassVar[str] = "user"
-    address: Address
     name: str = ""
     password: str | None = None
     login: bool = True
@@ -60,59 +78,21 @@ class UserEntry:
     mail_id: str | None = None
     created_at: datetime | None = None
 
-    @property
-    def key(self) -> Key:
-        return (self.address.ascii,)
-
-    @property
-    def home(self) -> Domain:
-        return self.address.domain
-
-    @property
-    def title(self) -> str:
-        return self.address.unicode
-
 
 @dataclass(frozen=True, slots=True)
-class AliasEntry:
+class AliasEntry(_AddressEntry):
     kind: ClassVar[str] = "alias"
-    address: Address
     targets: tuple[Address, ...] = ()
     until: datetime | None = None
     created_at: datetime | None = None
 
-    @property
-    def key(self) -> Key:
-        return (self.address.ascii,)
-
-    @property
-    def home(self) -> Domain:
-        return self.address.domain
-
-    @property
-    def title(self) -> str:
-        return self.address.unicode
-
 
 @dataclass(frozen=True, slots=True)
-class ForwardEntry:
+class ForwardEntry(_AddressEntry):
     kind: ClassVar[str] = "forward"
-    address: Address
     targets: tuple[Address, ...] = ()
     keep_copy: bool = True
     until: datetime | None = None
-
-    @property
-    def key(self) -> Key:
-        return (self.address.ascii,)
-
-    @property
-    def home(self) -> Domain:
-        return self.address.domain
-
-    @property
-    def title(self) -> str:
-        return self.address.unicode
 
 
 @dataclass(frozen=True, slots=True)

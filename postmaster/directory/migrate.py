@@ -58,7 +58,7 @@ def initialise(settings: Settings) -> tuple[str, ...]:
         done += _grant(settings, engine)
     finally:
         engine.dispose()
-    if settings.lookups.source != "database":
+    if not settings.lookups.in_database:
         done += _group_notes(settings)
     return tuple(done)
 
@@ -75,7 +75,7 @@ def _missing(settings: Settings, engine: Engine) -> list[Path | str]:
 
 def _grant(settings: Settings, engine: Engine) -> list[str]:
     """Let the servers' roles read the views, where servers query the database; what is missing for it."""
-    if settings.lookups.source != "database":
+    if not settings.lookups.in_database:
         return []
     with engine.connect() as connection, connection.begin():
         return [
@@ -121,7 +121,7 @@ def _make_folders(settings: Settings, done: list[str]) -> None:
     folders = dict.fromkeys([settings.state.directory, *([file.parent] if file else [])])
     # The mode: the look-ups below must be reachable.
     done += [f"made the folder {folder}" for folder in folders if make_folder(folder, lookups.FOLDER_MODE)]
-    if settings.lookups.source == "database":
+    if settings.lookups.in_database:
         return
     there = settings.lookups.directory.is_dir()
     if lookups.prepare_folder(settings.lookups):

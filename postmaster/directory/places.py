@@ -58,13 +58,13 @@ def places(settings: LookupsSettings, engine: Engine | None) -> list[Place]:
         raise SettingsError(f"lookups.source is {settings.source!r}", hint="it is files or database")
     found: list[Place] = []
     schemas = engine is not None and engine.dialect.name == "postgresql"
-    there = schemas and (settings.source == "database" or have_schemas(engine))
+    there = schemas and (settings.in_database or have_schemas(engine))
     for file in FILES:
-        if settings.source != "database":
+        if not settings.in_database:
             found.append(_file(file, settings))
         if there and engine is not None:
             found.append(_schema(file, engine))
-    if settings.source == "database" and not there:
+    if settings.in_database and not there:
         raise DirectoryError(
             "lookups.source is database, and the directory is in none that servers can query",
             hint="set directory.url to postgresql://USER@HOST/DATABASE, or lookups.source to files",

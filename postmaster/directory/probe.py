@@ -86,7 +86,7 @@ def remove_old_probes(connection: Writing, file: LookupFile) -> None:
 
 @contextmanager
 def _open_places(settings: Settings) -> Iterator[list[Place]]:
-    if settings.lookups.source != "database":  # the files alone: no need for the truth
+    if not settings.lookups.in_database:  # the files alone: no need for the truth
         yield places(settings.lookups, None)
         return
     from postmaster.directory.engines import make_engine

@@ -82,7 +82,7 @@ def publish(
 
     With a PostgreSQL's `engine` to its schemas as well, where they are.
     """
-    files = settings.source != "database"
+    files = not settings.in_database
     if files and not settings.directory.is_dir():
         raise DirectoryError(f"the folder {settings.directory} is missing", hint="run: postmaster init")
     replaced = lookups.replace_damaged(settings) if rebuild and files else ()

@@ -279,9 +279,9 @@ class Delivery(Event):
         parts.append(f"relay={self.relay}")
         if self.conn_use is not None:
             parts.append(f"conn_use={self.conn_use}")
-        parts.append(f"delay={_number(self.delay)}")
+        parts.append(f"delay={decimal(self.delay)}")
         if self.delays:
-            parts.append("delays=" + "/".join(map(_number, self.delays)))
+            parts.append("delays=" + "/".join(map(decimal, self.delays)))
         if self.tls is not None:
             parts.append(f"tls={self.tls}")
         if self.dsn is not None:
@@ -692,5 +692,6 @@ def _peer(name: str, address: str, port: str | None) -> str:
     return f"{name}[{address}]:{port}" if port is not None else f"{name}[{address}]"
 
 
-def _number(value: float) -> str:
+def decimal(value: float) -> str:
+    """A delay as Postfix prints it: no zeros at the end."""
     return f"{value:.6f}".rstrip("0").rstrip(".")

@@ -181,7 +181,7 @@ def _files(settings: Settings, options: SetupOptions, wish: postfix.Wish) -> lis
 def _source(settings: Settings, server: str) -> Path | served.Database:
     """Where a server finds its look-ups."""
     lookups = settings.lookups
-    if lookups.source != "database":
+    if not lookups.in_database:
         return lookups.directory / f"{server}.db"
     url: str = getattr(lookups, f"{server}_url")
     return served.database(url, server, settings.directory.url)

@@ -190,10 +190,11 @@ class Statistics:
                     _add(self.failed_logins, _bytes(event.username).lower())
             case postfix.Delivery():
                 text = None if event.text is None else _bytes(event.text + ")" * (not event.cut))
-                delays = "/".join(map(_number, event.delays))
+                delays = "/".join(map(postfix.decimal, event.delays))
                 self._delivery(
                     hour, _bytes(event.queue_id), _bytes(event.recipient), _bytes(event.relay),
-                    _number(event.delay).encode(), delays.encode() or None, event.status.encode(), text,
+                    postfix.decimal(event.delay).encode(), delays.encode() or None,
+                    event.status.encode(), text,
                 )  # fmt: skip
             case postfix.Queued():
                 self._queued(_bytes(event.queue_id), _bytes(event.sender), b"%d" % event.size)
@@ -444,7 +445,3 @@ def _sum(mine: dict[_Key, int], other: dict[_Key, int]) -> None:
 
 def _bytes(text: str) -> bytes:
     return text.encode("utf-8", "surrogateescape")
-
-
-def _number(value: float) -> str:
-    return f"{value:.6f}".rstrip("0").rstrip(".")
