@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
+from postmaster import systemd
 from postmaster.errors import ProcessError
 from postmaster.postfix import postconf
 from postmaster.process import DEFAULT_TIMEOUT, run, start_daemon
+
+_USUAL = Path("/etc/postfix")  # the instance that Debian's unit runs
+_UNIT = "postfix.service"
+_STARTING = 10.0  # seconds: the unit is done before the one of the instance, which it wants
 
 
 def master_pid(config_directory: Path) -> int | None:
@@ -28,7 +34,16 @@ def check(config_directory: Path) -> None:
 
 
 def start(config_directory: Path) -> None:
-    start_daemon(["postfix", "-c", str(config_directory), "start"], hint="see the mail log")
+    """Start an instance that does not run, by systemd where that runs it. Raises ProcessError."""
+    if config_directory != _USUAL or not systemd.has_unit(_UNIT):
+        start_daemon(["postfix", "-c", str(config_directory), "start"], hint="see the mail log")
+        return
+    systemd.restart(_UNIT)
+    end = time.monotonic() + _STARTING
+    while master_pid(config_directory) is None:
+        if time.monotonic() > end:
+            raise ProcessError("Postfix did not start", hint="see: journalctl -u 'postfix*'")
+        time.sleep(0.05)
 
 
 def reload(config_directory: Path) -> None:

@@ -77,7 +77,7 @@ def parse(raw: str, clock: Clock) -> Line | None:
 
 _RFC5424 = re.compile(
     rb"^<\d{1,3}>1 (\S++) (\S++) (\S++) (?:-|(\d{1,10})) \S++ "
-    rb"(?:-|(?:\[(?:[^\]\\\n]|\\.)*+\])++) ?(?:\xef\xbb\xbf)?",
+    rb"(?:-|(?>(?:\[(?>(?:[^\]\\\n]|\\.)*)\])+)) ?(?:\xef\xbb\xbf)?",
     re.MULTILINE | re.ASCII,
 )
 

@@ -14,12 +14,17 @@ pytestmark = pytest.mark.timeout(2400)
 AS_NOBODY = ("setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups")
 
 
-def new_root(suite: str) -> Iterator[CleanRoot]:
+def require_roots() -> None:
+    """Skip where no root can be made; in CI that is a failure."""
     reason = missing_for_roots()
     if reason is not None and IN_CI:
         pytest.fail(f"CI must run the tests in clean roots: {reason}")
     if reason is not None:
         pytest.skip(reason)
+
+
+def new_root(suite: str) -> Iterator[CleanRoot]:
+    require_roots()
     with clean_root(suite, "make") as root:
         yield root
 

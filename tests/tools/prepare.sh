@@ -10,7 +10,7 @@ SERVERS="postfix postfix-sqlite dovecot-core dovecot-imapd dovecot-pop3d dovecot
 dovecot-managesieved dovecot-sqlite postfix-pgsql dovecot-pgsql postgresql"
 BUILD="gcc libc6-dev"
 # What counts and packed logs are compared with; qshape, of Postfix, is written in Perl.
-LOGS="perl pflogsumm zstd xz-utils"
+LOGS="perl pflogsumm bzip2 zstd xz-utils"
 # What shows reports as people see them.
 BROWSER="chromium chromium-driver"
 # What health is run by: systemd-analyze verifies the units; no service of either is started.
