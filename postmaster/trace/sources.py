@@ -27,6 +27,7 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from postmaster import parallel
 from postmaster.errors import NotFoundError, ProcessError, UsageError
 from postmaster.postfix.logfiles import log_files
 from postmaster.postfix.stamps import Clock
@@ -37,6 +38,7 @@ from postmaster.trace.lines import plain
 BLOCK = 1 << 20  # bytes that are read at once
 LINE_LIMIT = 1 << 16  # bytes without an end of line after which one is put
 LOOK = 1 << 12  # bytes that a step of the bisection reads
+PROCESSES = 2  # that read a log; more would not pay before several GiB, and cost memory
 STDIN = Path("-")
 
 _PROGRAMS = {b"\x1f\x8b": "gzip", b"\xfd7zXZ\x00": "xz", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bzip2"}
@@ -337,6 +339,12 @@ def standard_input() -> Iterator[bytes]:
     while block:
         yield block
         block = sys.stdin.buffer.read(BLOCK)
+
+
+def shares(log: Sequence[Source], worth: int) -> list[list[Source]]:
+    """A log in the parts that are read at the same time: a single one below `worth` bytes of text."""
+    is_large = sum(source.weight for source in log) >= worth
+    return split(log, parallel.processes(PROCESSES) if is_large else 1)
 
 
 def split(log: Sequence[Source], parts: int) -> list[list[Source]]:
