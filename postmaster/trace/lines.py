@@ -1,9 +1,10 @@
 """One line of a mail log: when, where, which program of which instance, and the event in it.
 
 Lines have the form `STAMP HOST TAG/PROGRAM[PID]: TEXT` or, in Dovecot's own file,
-`STAMP SERVICE(USER)<PID><SESSION>: LEVEL: TEXT`. `plain` brings the two other forms, RFC 5424 and the
-journal's JSON, into the first, so that all that reads logs knows one form. Lines of other programs are
-foreign and give nothing.
+`STAMP SERVICE(USER)<PID><SESSION>: LEVEL: TEXT`. `plain` brings other forms (RFC 5424, a priority before the
+stamp, the journal's JSON, lines that end with CR LF) into the first, so that all that reads logs knows one
+form; `moment_of` tells when a line of any form was written. Lines of other programs are foreign and give
+nothing.
 """
 
 from __future__ import annotations
@@ -80,22 +81,39 @@ _RFC5424 = re.compile(
     rb"(?:-|(?:\[(?:[^\]\\\n]|\\.)*+\])++) ?(?:\xef\xbb\xbf)?",
     re.MULTILINE | re.ASCII,
 )
+_PRIORITY = re.compile(rb"^<\d{1,3}>(?=[A-Z\d])", re.MULTILINE | re.ASCII)
+_match_head = re.compile(rb"<\d{1,3}>(?:1 )?", re.ASCII).match
+_find_realtime = re.compile(rb'"__REALTIME_TIMESTAMP" ?: ?"(\d{1,18})"', re.ASCII).search
 
 
 def plain(block: bytes) -> bytes:
-    """Whole lines with RFC 5424 and JSON brought into the usual form; all others as they are.
+    """Whole lines with all other forms brought into the usual one, as many as there were.
 
     The first and the last line tell whether there are any: to look at each would take longer than to read.
     """
     first, at = block[:1], block.rfind(b"\n", 0, -1) + 1
     forms = (first, block[at : at + 1])
+    end = block.find(b"\n")
+    if block.endswith(b"\r\n") or block[max(0, end - 1) : end] == b"\r":
+        block = block.replace(b"\r\n", b"\n")
     if b"<" in forms:
-        block = _RFC5424.sub(_from_rfc5424, block)
+        block = _PRIORITY.sub(b"", _RFC5424.sub(_from_rfc5424, block))
     if b"{" in forms:
-        block = b"".join(
-            _from_json(line) if line.startswith(b"{") else line for line in block.splitlines(keepends=True)
-        )
+        block = b"".join(_from_json(line) if line.startswith(b"{") else line for line in _LINE.findall(block))
     return block
+
+
+_LINE = re.compile(rb"[^\n]*\n|[^\n]+")
+
+
+def moment_of(line: bytes, clock: Clock) -> float | None:
+    """When a line of any form was written; None when it does not say."""
+    if line.startswith(b"{"):
+        found = _find_realtime(line)  # what looks like it in a text of the journal's has its quotes escaped
+        return int(found[1]) / 1e6 if found else None
+    head = _match_head(line)
+    begin = head.end() if head else 0
+    return clock.of_line(line[begin : begin + 64])
 
 
 def _from_rfc5424(found: re.Match[bytes]) -> bytes:

@@ -139,7 +139,7 @@ Key = tuple[str, str]  # instance, queue ID
 Window = tuple[float, float, set[bytes]]  # from, to, texts
 
 
-#: Gives the lines that it finds in a block, each with its beginning there.
+#: Gives the lines that it finds in a block, in its order, each with its beginning there.
 Look = Callable[[bytes, Clock], list[tuple[int, Line]]]
 
 
@@ -187,10 +187,12 @@ class Logs:
                 lines, own = list[Line](), Notes()
                 for source in sources:
                     clock, file = Clock(source.reference), names[source.name]
-                    for at, block in placed_blocks(source, period, own):
+                    for block in placed_blocks(source, period, own):
+                        seen = look(block.text, clock)
+                        places = block.places([begin for begin, _ in seen]) if seen else ()
                         lines += [
-                            replace(line, place=(number, file, at + begin))
-                            for begin, line in look(block, clock)
+                            replace(line, place=(number, file, place))
+                            for place, (_, line) in zip(places, seen, strict=True)
                         ]
                 return lines, own.problems
 
