@@ -30,11 +30,11 @@ from pathlib import Path
 
 from postmaster import parallel
 from postmaster.errors import NotFoundError, ProcessError, UsageError
+from postmaster.postfix.forms import moment_of, plain
 from postmaster.postfix.logfiles import log_files
 from postmaster.postfix.stamps import Clock
 from postmaster.process import stream
 from postmaster.settings import Settings
-from postmaster.trace.lines import moment_of, plain
 
 BLOCK = 1 << 20  # bytes that are read at once
 LINE_LIMIT = 1 << 16  # bytes without an end of line after which one is put

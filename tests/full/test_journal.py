@@ -14,9 +14,9 @@ import pytest
 from typer.testing import CliRunner
 
 from postmaster.cli.main import app
+from postmaster.postfix.forms import LEFT_OUT
 from postmaster.trace import sources
 from postmaster.trace.filter import Filter
-from postmaster.trace.lines import LEFT_OUT
 from postmaster.trace.report import count, unparsed
 from postmaster.trace.sources import Notes, Period, Source
 from tests.conftest import IN_CI

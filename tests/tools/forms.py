@@ -6,6 +6,8 @@ import json
 from collections.abc import Callable
 from datetime import datetime
 
+from hypothesis import strategies as st
+
 
 def _parts(line: str) -> tuple[str, str, str, str, str]:
     stamp, host, tag, text = line.split(" ", 3)
@@ -42,3 +44,20 @@ FORMS: dict[str, Callable[[str], str]] = {
     "journal": _journal,
     "journal-long": lambda line: _journal(line, 9000),
 }
+
+ENTRY = {
+    "__REALTIME_TIMESTAMP": "1779999999500000",
+    "_HOSTNAME": "mail",
+    "SYSLOG_IDENTIFIER": "postfix/qmgr",
+    "_PID": "17",
+    "MESSAGE": "4B7Z2K5NHbz8gQ: removed",
+}
+
+_PIECES = [b"{", b'"MESSAGE":', b"}\n", b"<22>1 ", b"<22>", b"- ", b"[x]", b"\n", b"\r\n", b"\r",
+           b"2026-05-28T20:26:39Z ", b"mail postfix/qmgr[1]: ", b"dovecot: ", b"\xff",
+           json.dumps(ENTRY).encode()]  # fmt: skip
+
+
+def lines_of_any_form() -> st.SearchStrategy[bytes]:
+    """Any bytes, and pieces of lines of every form in any order."""
+    return st.binary() | st.lists(st.sampled_from(_PIECES)).map(b"".join)
