@@ -10,6 +10,8 @@ from __future__ import annotations
 import difflib
 import os
 import pwd
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +19,7 @@ from postmaster import served
 from postmaster.address import Address, parse_address
 from postmaster.dovecot import configuration as dovecot
 from postmaster.dovecot import doveadm
-from postmaster.errors import ServerError
+from postmaster.errors import AddressError, ServerError
 from postmaster.postfix import configuration as postfix
 from postmaster.postfix import maps, postconf
 from postmaster.postfix.postconf import Service
@@ -101,7 +103,7 @@ def make_plan(settings: Settings, options: SetupOptions) -> Plan:
         server=settings.server,
         certificate=certificate,
         key=key,
-        postmaster=postmaster_address(settings, options),
+        postmaster=postmaster_address(settings, options, explicit),
         probe=settings.health.probe_address,
         reflector=settings.health.reflector,
         tables=maps.kind(settings.lookups.source),
@@ -121,11 +123,20 @@ def make_plan(settings: Settings, options: SetupOptions) -> Plan:
     )
 
 
-def postmaster_address(settings: Settings, options: SetupOptions) -> Address | None:
-    """Who gets undeliverable bounces: the option's word, else the settings'."""
+def postmaster_address(
+    settings: Settings, options: SetupOptions, explicit: Mapping[str, str]
+) -> Address | None:
+    """Who gets undeliverable bounces: the option's word, else the settings', else who gets them now.
+
+    `explicit` is what main.cf sets.
+    """
     if options.postmaster is not None:
         return options.postmaster
-    return parse_address(settings.mail.postmaster) if settings.mail.postmaster else None
+    if settings.mail.postmaster:
+        return parse_address(settings.mail.postmaster)
+    with suppress(AddressError):
+        return parse_address(explicit.get("2bounce_notice_recipient", ""))
+    return None  # a bare name, or one with a parameter in it, is nobody of the directory's
 
 
 def _certificate(explicit: dict[str, str], options: SetupOptions) -> tuple[Path, Path]:

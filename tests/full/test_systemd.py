@@ -6,16 +6,15 @@ One root is made and started; the steps build on each other, as they do on a new
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.full.test_clean_roots import require_roots
 from tests.tools.certificates import Authority
 from tests.tools.clean_root import SOURCE, Booted, booted, clean_root
-from tests.full.test_clean_roots import require_roots
 
 pytestmark = pytest.mark.timeout(2400)
 

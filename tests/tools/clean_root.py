@@ -147,7 +147,7 @@ class Booted:
 
 @contextmanager
 def booted(root: CleanRoot) -> Iterator[Booted]:
-    """Start the root's systemd, and end it with everything that it started. It has no network but loopback."""
+    """Start the root's systemd, and end it with all that it started. Its network is loopback alone."""
     spaces = ("--mount", "--propagation=private", "--pid", "--uts", "--ipc", "--net", "--cgroup")
     process = subprocess.Popen(
         ["unshare", *spaces, "--fork", "--kill-child", "sh", "-c", _BOOT, "boot", str(root.path)],
@@ -159,7 +159,8 @@ def booted(root: CleanRoot) -> Iterator[Booted]:
         end = time.monotonic() + _BOOT_SECONDS
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
         while True:
-            assert process.poll() is None and time.monotonic() < end, "systemd did not start"
+            assert process.poll() is None, "systemd ended"
+            assert time.monotonic() < end, "systemd did not start"
             first = children.read_text().split()
             if first:
                 here = Booted(root, int(first[0]))

@@ -11,7 +11,7 @@ SOURCES = sorted(Path(postmaster.__file__).parent.rglob("*.py"))
 
 
 def test_no_group_is_repeated_possessively() -> None:
-    """Before 3.11.5, and Debian 12 has 3.11.2, `(?:a|b)*+` misses matches; `(?>(?:a|b)*)` is the same, right."""
+    """Before Python 3.11.5 `(?:a|b)*+` misses matches; `(?>(?:a|b)*)` says the same."""
     assert len(SOURCES) > 50
     for source in SOURCES:
         for number, line in enumerate(source.read_text().splitlines(), 1):
