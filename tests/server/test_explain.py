@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -48,6 +49,16 @@ FOREIGN_ADDRESSES = (
     "any+tag@swallowed.test",
 )
 
+#: Every message is held, and no client is slowed down.
+HOLDING: dict[str, Any] = {
+    "smtpd_data_restrictions": "check_client_access static:HOLD",
+    "mynetworks": "127.0.0.0/8",
+    "in_flow_delay": "0",  # held messages never leave, and a second would pass before each
+    "smtpd_error_sleep_time": "0",
+    "smtpd_hard_error_limit": "100000",
+    "smtpd_soft_error_limit": "100000",
+    "smtpd_junk_command_limit": "100000",
+}
 
 _numbers = count(1)
 
@@ -71,16 +82,10 @@ def house(pliable: Lab) -> Iterator[Lab]:
         pliable,
         virtual_alias_maps=f"{present['virtual_alias_maps']}, hash:{directory}/foreign",
         virtual_alias_domains=f"{present['virtual_alias_domains']}, foreign.test, whole.test, swallowed.test",
-        smtpd_data_restrictions="check_client_access static:HOLD",
-        mynetworks="127.0.0.0/8",
         # Low, so that going round in circles up to them takes no time, and chance meets them.
         virtual_alias_expansion_limit="12",
         virtual_alias_recursion_limit="8",
-        in_flow_delay="0",  # held messages never leave, and a second would pass before each
-        smtpd_error_sleep_time="0",
-        smtpd_hard_error_limit="100000",
-        smtpd_soft_error_limit="100000",
-        smtpd_junk_command_limit="100000",
+        **HOLDING,
     ):
         yield pliable
 
@@ -130,6 +135,8 @@ def test_what_it_says_of_generated_directories_is_what_postfix_does(house: Lab, 
             real = what_postfix_does(house, addresses)
             with open_server(house.settings) as server, make.directory.read() as truth:
                 explainer = Explainer(server, truth)
+                directory = house.settings.postfix.config_directory
+                server.addressing.prepare(f"hash:{directory}/foreign", {a for one in many for a in one.asked})
                 said = {}
                 for address in addresses:
                     found = explainer.explain(address, live=False)
