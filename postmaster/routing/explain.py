@@ -16,8 +16,9 @@ from postmaster.errors import PostmasterError, ServerError
 from postmaster.postfix.tables import Difference
 from postmaster.postfix.tokens import quote, unquote
 from postmaster.routing import destination, hops, local, reception
+from postmaster.routing.caveats import caveats
 from postmaster.routing.expansion import Expansion, canonical, expand
-from postmaster.routing.hops import Explanation, Hop, Problem, ResolveDifference
+from postmaster.routing.hops import Explanation, Hop, Problem, ResolveDifference, Verdict
 from postmaster.routing.naming import Naming
 from postmaster.routing.server import Server, open_server
 from postmaster.settings import Settings
@@ -62,14 +63,13 @@ class Explainer:
         given = unquote(address)
         verdict = reception.judge(self._server, given, sender)
         main = self._way(given, sender)
-        if verdict.code >= 400 and main.tree.problem is None:
-            main.tree.problem = hops.CLOSED if verdict.code >= 500 else hops.UNREADABLE
-            main.tree.reason = f"refused at the door; else: {main.tree.reason}"
+        if verdict.code >= 400:
+            _at_the_door(main.tree, verdict)
         copies = [self._copy(one, sender, why) for one, why in self._automatic(given, sender)]
         self._follow()
         problems = [*self._problems(main), *(p for copy in copies for p in self._problems(copy))]
         asked: list[str] = []
-        notes: list[str] = []
+        notes = list(caveats(self._server))
         if live and self._server.running:
             try:
                 self._differences += self._server.tables.differences()
@@ -183,6 +183,15 @@ class Explainer:
         if way.failure is not None and not found:
             found.append(Problem(hops.LIMIT, way.tree.address, way.failure))
         return found
+
+
+def _at_the_door(tree: Hop, verdict: Verdict) -> None:
+    """Mark the tree of an address that is refused before anything of what it says can happen."""
+    if tree.problem is None:
+        tree.problem = hops.CLOSED if verdict.code >= 500 else hops.UNREADABLE
+        tree.reason = f"refused at the door; else: {tree.reason}"
+    elif tree.problem == hops.DEAD_END and not tree.hops:
+        tree.reason = f"refused at the door: {verdict.text}"
 
 
 def explain(settings: Settings, address: Address, sender: Address | None = None) -> Explanation:

@@ -288,3 +288,27 @@ def test_hostile_addresses_go_where_postfix_sends_them(house: Lab, domain_of: st
     taken = [address for address in addresses if real[address][0] == 250]
     assert len(taken) >= 10
     assert {one: said[one] for one in taken} == {one: real[one] for one in taken}
+
+
+def test_what_is_set_and_not_followed_is_told(pliable: Lab) -> None:
+    directory = pliable.settings.postfix.config_directory
+    before = (directory / "master.cf").read_bytes()
+    amy = parse_address("amy@notes.test")
+    assert explain(pliable.settings, amy).notes == ()
+    with configured(
+        pliable,
+        reload=False,
+        content_filter="smtp:[127.0.0.1]:9",
+        masquerade_domains="notes.test",
+        masquerade_classes="envelope_recipient",
+        receive_override_options="no_address_mappings",
+    ):
+        try:
+            run(["postconf", "-c", str(directory), "-P", "cleanup/unix/virtual_alias_maps=hash:/other"])
+            notes = explain(pliable.settings, amy).notes
+        finally:
+            (directory / "master.cf").write_bytes(before)
+    for words, note in zip(
+        ("content_filter", "masquerade_domains", "no_address_mappings", "cleanup/unix"), notes, strict=True
+    ):
+        assert words in note
