@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from postmaster.address import Domain
 from postmaster.postfix import postconf
 from postmaster.postfix.postconf import split_list
 from postmaster.routing.server import Server
@@ -12,9 +13,11 @@ from postmaster.routing.server import Server
 _FOLLOWED = ("smtp/inet", "25/inet", "smtpd/pass", "cleanup/unix", "rewrite/unix", "local/unix")
 
 
-def caveats(server: Server) -> Iterator[str]:
-    """Notes on what is set and not followed. Raises ProcessError."""
+def caveats(server: Server, domain: Domain) -> Iterator[str]:
+    """Notes on what is set and not followed, for an address of a domain. Raises ProcessError."""
     given = server.parameters
+    if given["smtputf8_enable"] == "yes" and str(domain) != domain.ascii:
+        yield f"smtputf8_enable is on: mail that names the domain as {domain} is looked up by that name"
     if given["content_filter"]:
         yield f"content_filter ({given['content_filter']}) gets every message before it goes these ways"
     if given["masquerade_domains"] and "envelope_recipient" in split_list(given["masquerade_classes"]):

@@ -69,7 +69,7 @@ class Explainer:
         self._follow()
         problems = [*self._problems(main), *(p for copy in copies for p in self._problems(copy))]
         asked: list[str] = []
-        notes = list(caveats(self._server))
+        notes: list[str] = []
         if live and self._server.running:
             try:
                 self._differences += self._server.tables.differences()
@@ -203,7 +203,7 @@ def explain(settings: Settings, address: Address, sender: Address | None = None)
         server = stack.enter_context(open_server(settings))
         truth, notes = open_truth(settings, stack)
         explained = Explainer(server, truth).explain(address.ascii, sender.ascii if sender else "")
-        return replace(explained, notes=(*explained.notes, *notes))
+        return replace(explained, notes=(*explained.notes, *caveats(server, address.domain), *notes))
 
 
 def open_truth(settings: Settings, stack: ExitStack) -> tuple[Connection | None, list[str]]:

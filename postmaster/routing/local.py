@@ -1,6 +1,6 @@
 """What local(8) does with a recipient: alias(5), `:include:`, `~/.forward`, then the mailbox.
 
-Rules, from alias.c, recipient.c, dotforward.c, token.c, include.c, mailbox.c and unknown.c:
+Rules, from alias.c, recipient.c, dotforward.c, token.c, include.c and unknown.c:
 - the full local part is looked up, then the user without extension; a name that is its own target goes to
   the user; an `owner-NAME` beside NAME becomes the envelope sender;
 - other local names are expanded at once; below an owner, from forward and `:include:` files, each target that
@@ -24,10 +24,10 @@ from postmaster.files import read_regular
 from postmaster.postfix import macros
 from postmaster.postfix.postconf import split_list
 from postmaster.postfix.tokens import quote, split
-from postmaster.routing import hops
+from postmaster.routing import hops, mailbox
 from postmaster.routing.alias_file import INCLUDE
-from postmaster.routing.destination import ERRORS, resolve
-from postmaster.routing.forward_file import Account, ForwardFile, find_forward, find_user, local_values
+from postmaster.routing.destination import resolve
+from postmaster.routing.forward_file import ForwardFile, find_forward, find_user, local_values
 from postmaster.routing.hops import Hop
 from postmaster.routing.server import Server
 
@@ -240,15 +240,15 @@ def _user(
                 _dot_forward(server, user + extension, extension, hop, resubmit, place, forward)
                 return
             passed_over = f"{forward.path} is passed over: {forward.refusal or 'it is empty'}; "
-    transport = _first_of(server, user, "mailbox_transport_maps", "mailbox_transport")
+    transport = mailbox.transport(server, user)
     if transport is not None:
         hop.rule = hops.LOCAL_MAILBOX
-        _passed(hop, f"{passed_over}mailbox of {user}, by", *transport)
+        mailbox.passed_on(hop, f"{passed_over}mailbox of {user}, by", *transport)
     elif account is None:
         _unknown(server, user, extension, address, hop, resubmit, place)
     else:
         hop.rule = hops.LOCAL_MAILBOX
-        hop.reason = passed_over + _mailbox(server, user, account)
+        hop.reason = passed_over + mailbox.place(server, user, account)
 
 
 def _dot_forward(
@@ -277,37 +277,6 @@ def _dot_forward(
     _targets(server, hop, resubmit, list(forward.targets), below)
 
 
-def _first_of(server: Server, user: str, maps: str, parameter: str) -> tuple[str, str] | None:
-    """(parameter, value): what its tables have for a user, else the parameter that counts for everybody."""
-    found = server.tables.first(split_list(server.parameters[maps]), [user])
-    if found is not None:
-        return maps, found[2]
-    value = server.parameters[parameter]
-    return (parameter, value) if value else None
-
-
-def _passed(hop: Hop, what: str, parameter: str, value: str) -> None:
-    """Another transport gets it, with everything that it may be."""
-    transport, _, next_hop = value.partition(":")
-    hop.transport, hop.next_hop = transport, next_hop or None
-    hop.reason = f"{what} {parameter} ({value})"
-    if transport in ERRORS:
-        _end(hop, hops.DEAD_END, hop.reason)
-    elif transport == "discard":
-        hop.rule = hops.DISCARDED
-
-
-def _mailbox(server: Server, user: str, account: Account) -> str:
-    """mailbox.c: a command, a file in the home, or the spool."""
-    given = server.parameters
-    command = _first_of(server, user, "mailbox_command_maps", "mailbox_command")
-    if command is not None:
-        return f"mailbox of {user}, by {command[0]} ({command[1]})"
-    if given["home_mailbox"]:
-        return f"mailbox {account.home / given['home_mailbox']}"
-    return f"mailbox {Path(given['mail_spool_directory'] or '/var/mail') / user}"
-
-
 def _unknown(
     server: Server, user: str, extension: str, address: str, hop: Hop, resubmit: Resubmit, place: _Place
 ) -> None:
@@ -315,10 +284,10 @@ def _unknown(
     given = server.parameters
     local, _, domain = address.rpartition("@")
     mark = f"luser {local.lower()}"
-    fallback = _first_of(server, user, "fallback_transport_maps", "fallback_transport")
+    fallback = mailbox.fallback(server, user)
     if fallback is not None:
         hop.rule = hops.TRANSPORT
-        _passed(hop, "no such user here: passed on by", *fallback)
+        mailbox.passed_on(hop, "no such user here: passed on by", *fallback)
     elif given["luser_relay"]:
         if mark in place.path:
             hop.rule, hop.problem = hops.DISCARDED, hops.DEAD_END

@@ -74,6 +74,7 @@ _PARAMETERS = (
     "smtpd_sender_login_maps",
     "smtpd_sender_restrictions",
     "smtpd_reject_unlisted_recipient",
+    "smtputf8_enable",
     "transport_maps",
     "virtual_alias_maps",
     "virtual_mailbox_maps",

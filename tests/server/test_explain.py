@@ -293,7 +293,7 @@ def test_hostile_addresses_go_where_postfix_sends_them(house: Lab, domain_of: st
 def test_what_is_set_and_not_followed_is_told(pliable: Lab) -> None:
     directory = pliable.settings.postfix.config_directory
     before = (directory / "master.cf").read_bytes()
-    amy = parse_address("amy@notes.test")
+    amy = parse_address("amy@nötes.test")
     assert explain(pliable.settings, amy).notes == ()
     with configured(
         pliable,
@@ -302,13 +302,19 @@ def test_what_is_set_and_not_followed_is_told(pliable: Lab) -> None:
         masquerade_domains="notes.test",
         masquerade_classes="envelope_recipient",
         receive_override_options="no_address_mappings",
+        smtputf8_enable="yes",
     ):
         try:
             run(["postconf", "-c", str(directory), "-P", "cleanup/unix/virtual_alias_maps=hash:/other"])
             notes = explain(pliable.settings, amy).notes
         finally:
             (directory / "master.cf").write_bytes(before)
-    for words, note in zip(
-        ("content_filter", "masquerade_domains", "no_address_mappings", "cleanup/unix"), notes, strict=True
-    ):
+    expected = (
+        "as nötes.test",
+        "content_filter",
+        "masquerade_domains",
+        "no_address_mappings",
+        "cleanup/unix",
+    )
+    for words, note in zip(expected, notes, strict=True):
         assert words in note

@@ -46,6 +46,11 @@ SETUPS = {
     "include_in_a_circle": Setup("start: :include:DIR/list", files={"list": f"{FIRST}\n:include:DIR/list\n"}),
     "command_in_include": Setup("start: :include:DIR/list", files={"list": '"|/bin/true"\n/dev/null\n'}),
     "owner_of_a_nested_alias": Setup(f"start: inner, {SECOND}\ninner: {FIRST}\nowner-start: {SECOND}"),
+    "owner_expanded": Setup(
+        "start: games\nowner-start: x@elsewhere.test",
+        {"games": "list\n"},
+        parameters={"expand_owner_alias": "yes"},
+    ),
     "owner_and_its_own_name": Setup(f"{FIRST}: {FIRST}, {SECOND}\nowner-{FIRST}: {SECOND}", asked=(FIRST,)),
     "forward_to_an_alias_of_oneself": Setup(
         f"start: {FIRST}", {FIRST: "start\nx@elsewhere.test\n"}, asked=("start", FIRST)
@@ -173,7 +178,12 @@ def test_what_it_says_is_what_local_does(house: Lab, name: str) -> None:
         if setup.parameters:
             stack.enter_context(configured(house, **setup.parameters))
         addresses = [f"{one}@{HOST}" for one in setup.asked]
-        real = {address: ends(deliver(house, address)) for address in addresses}
+        logs = {address: deliver(house, address) for address in addresses}
         found = {address: explain(house.settings, parse_address(address)) for address in addresses}
-    assert {one: said(explained) for one, explained in found.items()} == real
+    assert {one: said(explained) for one, explained in found.items()} == {
+        address: ends(log) for address, log in logs.items()
+    }
+    for address, explained in found.items():
+        for _, hop in explained.tree.walk():
+            assert hop.sender is None or f"from=<{hop.sender}>" in logs[address]
     assert [one.differences for one in found.values()] == [()] * len(addresses)
