@@ -285,9 +285,9 @@ def test_hostile_addresses_go_where_postfix_sends_them(house: Lab, domain_of: st
             found = explainer.explain(address)
             assert found.differences == ()
             said[address] = (found.verdict.code, frozenset(one.lower() for one in found.recipients))
-    taken = [address for address in addresses if real[address][0] == 250]
-    assert len(taken) >= 10
-    assert {one: said[one] for one in taken} == {one: real[one] for one in taken}
+    asked = [address for address in addresses if real[address][0] != 501]  # no address to smtpd
+    assert len(asked) >= len(addresses) - 3
+    assert {one: said[one] for one in asked} == {one: real[one] for one in asked}
 
 
 def test_what_is_set_and_not_followed_is_told(pliable: Lab) -> None:

@@ -115,6 +115,26 @@ def test_keys_are_asked_in_the_order_of_postfix() -> None:
 
 
 @pytest.mark.parametrize(
+    ("interfaces", "address", "is_own"),
+    [
+        ("127.0.0.1", "127.0.0.1", True),
+        ("127.0.0.1", "127.0.0.2", False),
+        ("all", "127.0.0.1", True),
+        ("all", "192.0.2.1", False),  # of no host (RFC 5737)
+        ("all", "0.0.0.0", False),
+        ("all", "not.an.address", False),
+        ("all", "IPv6:2001:db8::1", False),
+        ("loopback-only", "127.0.0.1", True),
+        ("loopback-only", "192.0.2.1", False),
+        ("$myhostname, localhost", "127.0.0.1", True),
+    ],
+)
+def test_addresses_of_the_host_are_local(interfaces: str, address: str, is_own: bool) -> None:
+    _, classes, _ = made({}, inet_interfaces=interfaces)
+    assert (classes.of(f"[{address}]") == "local") is is_own
+
+
+@pytest.mark.parametrize(
     ("local", "parts"),
     [
         ("amy+x", ("amy", "+x")),
