@@ -5,6 +5,7 @@ Rules, from alias.c, recipient.c, dotforward.c, token.c, include.c and unknown.c
   the user; an `owner-NAME` beside NAME becomes the envelope sender;
 - other local names are expanded at once; below an owner, from forward and `:include:` files, each target that
   is no alias is sent in anew and goes through cleanup's tables once more;
+- a recipient that comes again on the same level is passed over;
 - a recipient to whom a message before this one was delivered (Delivered-To) is returned to the sender;
 - the first file of `forward_path` that is there counts; one that is not the user's own, or that everybody
   may write, is passed over;
@@ -16,7 +17,7 @@ Rules, from alias.c, recipient.c, dotforward.c, token.c, include.c and unknown.c
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from postmaster.errors import ServerError
@@ -53,6 +54,7 @@ class _Place:
     level: int = -1  # as local(8) counts them
     extension: str = ""  # unmatched, to be added to targets; with its separator
     home: Path | None = None  # of the user whose forward file it is
+    seen: dict[tuple[int, str], Hop] = field(default_factory=dict)  # (level, recipient) of this message
 
 
 def deliver(server: Server, address: str, hop: Hop, resubmit: Resubmit, before: tuple[str, ...] = ()) -> None:
@@ -76,6 +78,11 @@ def _recipient(server: Server, address: str, hop: Hop, resubmit: Resubmit, place
         return
     if address.lower() in place.delivered:
         _end(hop, hops.LOOP, "comes back to where it was delivered before: returned to its sender (5.4.6)")
+        return
+    first = place.seen.setdefault((place.level, address.lower()), hop)
+    if first is not hop:
+        hop.rule, hop.table, hop.key = first.rule, first.table, first.key
+        hop.reason = "as above: local(8) delivers to it once"
         return
     level = place.level + 4  # of an alias, as soon as it is looked up
     local = address.rpartition("@")[0].lower() or address.lower()

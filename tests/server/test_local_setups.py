@@ -31,7 +31,11 @@ class Setup:
     asked: tuple[str, ...] = ("start",)
 
 
+#: Each leads to the two of the next row: without an eye for what was there before, a million ways.
+ROWS = "".join(f"a{n}: a{n + 1}, b{n + 1}\nb{n}: a{n + 1}, b{n + 1}\n" for n in range(20))
+
 SETUPS = {
+    "a_million_ways": Setup(f"start: a0, b0\n{ROWS}a20: games\nb20: news, x@elsewhere.test"),
     "missing_include": Setup("start: :include:DIR/nowhere"),
     "open_include": Setup("start: :include:DIR/open", files={"open": f"{FIRST}\n"}),
     "relative_include": Setup("start: :include:open", files={"open": f"{FIRST}\n"}),
@@ -136,7 +140,7 @@ KINDS = {
 
 
 #: No line in the log tells of these.
-SILENT = ("names nobody", "without a word", "includes itself")
+SILENT = ("as above", "names nobody", "without a word", "includes itself")
 
 
 def said(found: Explanation) -> set[tuple[str, str]]:
