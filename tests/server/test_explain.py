@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from postmaster import process
 from postmaster.address import parse_address
 from postmaster.lab import lifecycle
 from postmaster.postfix import control, postconf
@@ -318,3 +319,26 @@ def test_what_is_set_and_not_followed_is_told(pliable: Lab) -> None:
     )
     for words, note in zip(expected, notes, strict=True):
         assert words in note
+
+
+def test_the_number_of_programs_does_not_grow_with_targets(house: Lab) -> None:
+    """Each table that is no SQLite file is asked by a program, and that once for all that stand together."""
+    names = {count: f"wide{count}@wide.test" for count in (2, 11)}
+    with house.change() as make:
+        make.domain("wide.test")
+        for count, name in names.items():
+            make.alias(name, *(f"x{number}@foreign.test" for number in range(count)))
+    programs: dict[int, int] = {}
+    for count, name in names.items():
+        seen: list[str] = []
+
+        def observe(command: str, _outcome: str, seen: list[str] = seen) -> None:
+            seen.append(command)
+
+        process.observers.append(observe)
+        try:
+            assert len(explain(house.settings, parse_address(name)).recipients) == count
+        finally:
+            process.observers.remove(observe)
+        programs[count] = len(seen)
+    assert programs[2] == programs[11] < 15
