@@ -18,7 +18,12 @@ _STARTING = 10.0  # seconds: the unit is done before the one of the instance, wh
 
 def master_pid(config_directory: Path) -> int | None:
     """The running master's process id, None where it does not run."""
-    file = Path(postconf.value(config_directory, "queue_directory")) / "pid" / "master.pid"
+    return master_of(Path(postconf.value(config_directory, "queue_directory")))
+
+
+def master_of(queue_directory: Path) -> int | None:
+    """As `master_pid`, where the queue directory is known."""
+    file = queue_directory / "pid" / "master.pid"
     try:
         pid = int(file.read_text())
         name, _, state = Path(f"/proc/{pid}/stat").read_text().partition("(")[2].rpartition(")")
