@@ -94,9 +94,10 @@ packages() {
 }
 
 # What `make test-full` needs besides: clean roots are made with the first, journals with the second, the
-# others are a webmail.
+# others are a webmail, and what directories of other systems are made with.
 FULL="debootstrap systemd-journal-remote
-roundcube-core roundcube-sqlite3 php-cli php-sqlite3 php-mbstring php-intl php-xml"
+roundcube-core roundcube-sqlite3 php-cli php-sqlite3 php-mbstring php-intl php-xml
+mariadb-server php-mysql php-pgsql"
 
 packages_full() {
     # shellcheck disable=SC2086
