@@ -104,6 +104,17 @@ packages_full() {
     if is_debian && [ "$(id -u)" = 0 ] && wanted=$(missing $FULL) && [ -n "$wanted" ]; then
         install_quietly $wanted
     fi
+    unpack_postfixadmin
+}
+
+# Not installed: that would set up a web server and a database of the machine's.
+unpack_postfixadmin() {
+    if is_debian && [ ! -d .cache/postfixadmin ]; then
+        say "unpacking postfixadmin into .cache"
+        rm -rf .cache/new && mkdir -p .cache/new
+        (cd .cache/new && apt-get -qq download postfixadmin && dpkg-deb -x postfixadmin_*.deb .) 2>/dev/null
+        mv .cache/new .cache/postfixadmin
+    fi
 }
 
 choose_python() {

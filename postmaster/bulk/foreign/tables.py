@@ -176,10 +176,10 @@ def _text_as_it_is(connection: Connection) -> None:
 
 def _rows_of(connection: Connection, name: str, real_name: str) -> list[Record]:
     """All of a table, with values as the driver has them: what a column calls itself is not believed."""
-    from sqlalchemy import literal_column, select, table
+    from sqlalchemy import Select, literal_column, select, table
 
     found = []
-    everything = select(literal_column("*")).select_from(table(real_name))
+    everything: Select[Any] = select(literal_column("*")).select_from(table(real_name))
     for number, row in enumerate(connection.execute(everything).mappings(), 1):
         values = {str(key).lower(): _text(value) for key, value in row.items()}
         found.append(Record(f"{name}, row {number}", values))

@@ -501,7 +501,7 @@ def test_a_value_that_is_none_of_its_column_spoils_its_own_row_alone(cli: Cli, t
     with closing(sqlite3.connect(file)) as connection:
         connection.executescript(
             "CREATE TABLE domain (domain varchar(255), active tinyint(1), created datetime, quota int(11));"
-            "CREATE TABLE mailbox (username varchar(255), active tinyint(1), quota bigint(20), created datetime);"
+            "CREATE TABLE mailbox (username varchar(255), active tinyint(1), quota bigint(20), created text);"
             "CREATE TABLE alias (address varchar(255), goto text, active boolean);"
             "INSERT INTO domain VALUES ('example.org', 1, 'no date', 'no number');"
             "INSERT INTO mailbox VALUES ('amy@example.org', 'yes', 'much', '0000-00-00 00:00:00');"
