@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from sqlalchemy import URL, Connection, Engine
 
 _SQLITE = b"SQLite format 3\0"
-_EXTRA = {"mysql": "PyMySQL", "mariadb": "PyMySQL", "postgresql": "psycopg"}
+_EXTRA = {"mysql": "mysql", "mariadb": "mysql", "postgresql": "postgresql"}
 #: How a reader sees one moment; MySQL's own default is that already, and SQLite has to be told to begin.
 _ONE_MOMENT = {"postgresql": "REPEATABLE READ", "mysql": "REPEATABLE READ", "mariadb": "REPEATABLE READ"}
 
@@ -63,22 +63,30 @@ def read(source: str, wanted: Collection[str]) -> Rows:
         url = os.environ.get(name)
         if not url:
             raise UsageError(f"the environment has no variable {name}", hint=f"export {name}=mysql://…")
-        return _of_database(url, wanted)
+        return _of_url(url, wanted)
     if re.match(r"[a-z0-9]+(?:\+[a-z0-9]+)?://", source):
         if re.match(r"[^/]+//[^/@]*:[^/@]+@", source):
             raise UsageError(
                 "a database's password does not belong in a command line",
                 hint="put the URL into a variable and name it: env:NAME",
             )
-        return _of_database(source, wanted)
+        return _of_url(source, wanted)
     return of_file(Path(source), wanted)
+
+
+def _of_url(url: str, wanted: Collection[str]) -> Rows:
+    parsed, engine = _engine(url)
+    if parsed.get_backend_name() == "sqlite":  # which by itself would make a file that is not there
+        return of_file(Path(parsed.database or ""), wanted)
+    return _of_database(parsed, engine, wanted)
 
 
 def of_file(file: Path, wanted: Collection[str]) -> Rows:
     """An SQLite database, or a dump. Raises NotFoundError, UsageError."""
     data = content(file, len(_SQLITE))
     if data.startswith(_SQLITE):
-        return _of_database(f"sqlite:///file:{quote(str(file.absolute()))}?mode=ro&uri=true", wanted)
+        url = f"sqlite:///file:{quote(str(file.absolute()))}?mode=ro&uri=true"
+        return _of_database(*_engine(url), wanted)
     return dump.read(decoded(content(file, SIZE_LIMIT), str(file)), wanted)
 
 
@@ -108,10 +116,9 @@ def by(rows: Iterable[Record], column: str) -> Mapping[str, list[Record]]:
     return found
 
 
-def _of_database(url: str, wanted: Collection[str]) -> Rows:
+def _of_database(parsed: URL, engine: Engine, wanted: Collection[str]) -> Rows:
     from sqlalchemy.exc import SQLAlchemyError
 
-    parsed, engine = _engine(url)
     rows = Rows()
     try:
         with engine.connect() as connection:
@@ -154,9 +161,10 @@ def _engine(url: str) -> tuple[URL, Engine]:
         raise UsageError("that is no database URL", hint="for example mysql://user@host/name") from None
     except (ImportError, SQLAlchemyError) as error:
         name = getattr(error, "name", None) or kind
+        install = f"pip install 'postmaster[{_EXTRA[kind]}]'" if kind in _EXTRA else "install it"
         raise UsageError(
             f"the driver for {kind} is not installed: {name}",
-            hint=f"install {_EXTRA.get(kind, 'its driver')}, or give a dump of the database instead",
+            hint=f"{install}, or give a dump of the database instead",
         ) from None
 
 

@@ -21,6 +21,11 @@ from tests.tools.documented import json_keys, key_paths
         ("env:NO_SUCH_VARIABLE", "has no variable"),
         ("/no/such/file", "there is no /no/such/file"),
         ("nonsense://x", "is no database URL"),
+        ("sqlite:////no/such/file.db", "there is no /no/such/file.db"),
+        ("/dev/null", "the source has no table domain"),
+        ("/etc", "/etc cannot be read: Is a directory"),
+        ("", "cannot be read: Is a directory"),
+        ("env:", "has no variable"),
     ],
 )
 def test_a_source_that_cannot_be_read_is_refused_in_one_line(cli: Cli, source: str, said: str) -> None:
@@ -29,6 +34,20 @@ def test_a_source_that_cannot_be_read_is_refused_in_one_line(cli: Cli, source: s
     assert said in result.err
     assert result.err.count("\n") == 1
     assert "secret" not in result.err
+
+
+def test_a_source_is_not_made_by_being_named(cli: Cli, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/none.db"
+    cli("directory", "import", "--from", "mailinabox", url, expect=1)
+    assert not (tmp_path / "none.db").exists()
+
+
+def test_a_database_that_is_damaged_is_refused(cli: Cli, tmp_path: Path) -> None:
+    file = tmp_path / "x.db"
+    file.write_bytes(b"SQLite format 3\0" + b"\xff" * 5000)
+    refused = cli("directory", "import", "--from", "mailinabox", str(file), expect=2).err
+    assert "cannot be read: file is not a database" in refused
+    assert refused.count("\n") == 1
 
 
 def test_a_source_of_another_system_is_refused(cli: Cli, tmp_path: Path) -> None:
