@@ -107,7 +107,7 @@ SCHEMAS: dict[str, dict[str, str]] = {
         " reply_startdate:d reply_enddate:d displayed_name:s spam_enabled:B spam_mark_as_read:B"
         " spam_threshold:i change_pw_next_login:b domain_name:s email:s!",
         "alias": "created_at:d updated_at:d? comment:s? localpart:s wildcard:b destination:t domain_name:s"
-        " email:s! disabled:b",
+        " email:s!",
         "token": "created_at:d updated_at:d? comment:s? id:k! user_email:s password:s ip:s?",
     },
     # Modoboa 2.12.0, its migrations of `core` and `admin`.

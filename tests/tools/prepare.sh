@@ -112,7 +112,10 @@ unpack_postfixadmin() {
     if is_debian && [ ! -d .cache/postfixadmin ]; then
         say "unpacking postfixadmin into .cache"
         rm -rf .cache/new && mkdir -p .cache/new
-        (cd .cache/new && apt-get -qq download postfixadmin && dpkg-deb -x postfixadmin_*.deb .) 2>/dev/null
+        if ! (cd .cache/new && apt-get -qq download postfixadmin 2>/dev/null && dpkg-deb -x ./*.deb .); then
+            say "postfixadmin could not be downloaded"
+            exit 1
+        fi
         mv .cache/new .cache/postfixadmin
     fi
 }

@@ -48,6 +48,7 @@ class Gathered:
     wanted: Wanted = field(default_factory=Wanted)
     moves: list[Move] = field(default_factory=list)
     twins: list[tuple[str, str, str]] = field(default_factory=list)  # (place, alias domain, of which)
+    _noted: set[str] = field(default_factory=set)
 
     def entry(self, place: str, kind: str, title: str, **given: Any) -> Entry | None:
         """An entry from texts, numbers and booleans, or a problem."""
@@ -64,7 +65,8 @@ class Gathered:
 
     def note(self, text: str) -> None:
         """Something that has no counterpart here."""
-        if text not in self.wanted.notes:
+        if text not in self._noted:
+            self._noted.add(text)
             self.wanted.notes.append(text)
 
     def not_read(self, names: Collection[str]) -> None:
@@ -81,24 +83,21 @@ class Gathered:
         """A domain whose addresses are those of another; `settle` decides whether it can be one here."""
         self.twins.append((place, name, alias_of))
 
-    def password(self, address: str, text: str, scheme: str = "") -> str:
+    def password(self, address: str, text: str) -> str:
         """The hash, or an empty text for one that is not stored, which is noted."""
         text = text.strip()
         if not text or text.startswith(("!", "*")) or text.lower() in ("x", "{plain}*", "nologin"):
             self.note(f"{address} has no password there")
             return ""
-        for candidate in (text, f"{{{scheme}}}{text}" if scheme and not text.startswith("{") else text):
-            try:
-                found = passwords.check_hash(candidate)
-            except PasswordError as error:
-                reason = error.message
-                continue
-            name = found.partition("}")[0].lstrip("{")
-            if name in WEAK:
-                self.note(f"{address} has a weak hash ({name}), and Dovecot 2.4 refuses weak schemes")
-            return found
-        self.note(f"{address} comes without a password: {reason}")
-        return ""
+        try:
+            found = passwords.check_hash(text)
+        except PasswordError as error:
+            self.note(f"{address} comes without a password: {error.message}")
+            return ""
+        name = found.partition("}")[0].lstrip("{")
+        if name in WEAK:
+            self.note(f"{address} has a weak hash ({name}), and Dovecot 2.4 refuses weak schemes")
+        return found
 
     def user(
         self,
@@ -106,13 +105,12 @@ class Gathered:
         address: str,
         *,
         password: str = "",
-        scheme: str = "",
         folder: str | None = None,
         inside: str = "",
         **given: Any,
     ) -> None:
         """A user. `folder` is where the home is, absolute or below the old root; the mail is in `inside`."""
-        hashed = self.password(address, password, scheme)
+        hashed = self.password(address, password)
         name = str(given.pop("name", "") or "")
         if not name.isprintable() or len(name) > 200:
             self.note(f"{address}: the name is left out, as it is too long or not printable")
