@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -61,7 +61,10 @@ class Gathered:
         return found
 
     def problem(self, place: str, kind: str, title: str, message: str) -> None:
-        self.wanted.problems.append(Problem(place, kind, title[:100], message))
+        found = Problem(place, kind, title[:100], message)
+        before = self.wanted.problems[-1:]
+        if not before or replace(before[0], kind=kind) != found:  # a row is bad once, as whatever it is read
+            self.wanted.problems.append(found)
 
     def note(self, text: str) -> None:
         """Something that has no counterpart here."""
