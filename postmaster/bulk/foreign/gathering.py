@@ -72,6 +72,9 @@ class Gathered:
             self._noted.add(text)
             self.wanted.notes.append(text)
 
+    def administrator(self, address: str) -> None:
+        self.note(f"{address} is an administrator there, and administrators here are the system's")
+
     def not_read(self, names: Collection[str]) -> None:
         """Name the tables or files of a source that are not read though there is something in them."""
         if names:

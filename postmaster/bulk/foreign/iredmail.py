@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from postmaster.bulk.foreign.dump import Record
 from postmaster.bulk.foreign.gathering import Gathered
-from postmaster.bulk.foreign.postfixadmin import take_domains
+from postmaster.bulk.foreign.postfixadmin import take_alias_domains, take_domains
 from postmaster.bulk.foreign.tables import take
 
 ROOT = "/var/vmail"
@@ -22,11 +22,7 @@ _EVERYBODY = ("", "public")  # who may write to an alias, where nobody is kept f
 def gather(source: str, into: Gathered) -> None:
     tables = take(source, _TABLES, into, needed=("domain", "mailbox", "forwardings"))
     left_out = take_domains(tables["domain"], into)
-    for row in tables["alias_domain"]:
-        if row.flag("active"):
-            into.alias_domain(row.place, row.text("alias_domain"), row.text("target_domain"))
-        else:
-            into.note(f"alias domain {row.text('alias_domain')} is not active there, and is left out")
+    take_alias_domains(tables["alias_domain"], into)
     people = set()
     for row in tables["mailbox"]:
         address = row.text("username")
@@ -70,7 +66,7 @@ def _user(row: Record, address: str, into: Gathered) -> None:
             f"{address}: the mail is in format {row.text('mailboxformat')[:20]!r}, and here it is a Maildir"
         )
     if row.flag("isadmin", default=False) or row.flag("isglobaladmin", default=False):
-        into.note(f"{address} is an administrator there, and administrators here are the system's")
+        into.administrator(address)
 
 
 def _over_tls(row: Record, service: str) -> bool:

@@ -29,7 +29,7 @@ def gather(source: str, into: Gathered) -> None:
             quota_bytes=None if quota in ("", "0") else quota,
         )
         if row.text("privileges").strip():
-            into.note(f"{address} is an administrator there, and administrators here are the system's")
+            into.administrator(address)
     seen = set()
     for row in [*tables["aliases"], *tables["auto_aliases"]]:
         address = row.text("source")

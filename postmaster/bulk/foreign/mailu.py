@@ -71,7 +71,7 @@ def _user(row: Record, into: Gathered) -> None:
     if row.flag("reply_enabled", default=False):
         into.note(f"{address} answers by itself there, which a Sieve script does here")
     if row.flag("global_admin", default=False):
-        into.note(f"{address} is an administrator there, and administrators here are the system's")
+        into.administrator(address)
     if row.flag("allow_spoofing", default=False):
         into.note(f"{address} may send as anybody there, which nobody may here")
 

@@ -22,12 +22,7 @@ _NO_EXPIRY = "2000-01-01"  # what is written where passwords do not expire
 def gather(source: str, into: Gathered) -> None:
     tables = take(source, _TABLES, into, needed=("domain", "mailbox", "alias"))
     left_out = take_domains(tables["domain"], into)
-    for row in tables["alias_domain"]:
-        name = row.text("alias_domain")
-        if row.flag("active"):
-            into.alias_domain(row.place, name, row.text("target_domain"))
-        else:
-            into.note(f"alias domain {name} is not active there, and is left out")
+    take_alias_domains(tables["alias_domain"], into)
     people = set()
     for row in tables["mailbox"]:
         address = row.text("username")
@@ -69,6 +64,15 @@ def take_domains(rows: list[Record], into: Gathered) -> set[str]:
             into.note(f"domain {name} has the transport {transport[:100]!r} there, and is delivered here")
         into.domain(row.place, name)
     return left_out
+
+
+def take_alias_domains(rows: list[Record], into: Gathered) -> None:
+    for row in rows:
+        name = row.text("alias_domain")
+        if row.flag("active"):
+            into.alias_domain(row.place, name, row.text("target_domain"))
+        else:
+            into.note(f"alias domain {name} is not active there, and is left out")
 
 
 def take_alias(row: Record, people: Collection[str], left_out: Collection[str], into: Gathered) -> None:
