@@ -1,6 +1,6 @@
 """The databases of other mail systems, made as those systems make them, to be read from.
 
-Tables and columns with their kinds and defaults are those of the named version; in each database they get
+Tables and columns with their kinds and defaults are those of the named version or file; in each database they get
 the types of its own, as there. A table that no reader looks at is here where its rows have to be named.
 """
 
@@ -74,7 +74,7 @@ SCHEMAS: dict[str, dict[str, str]] = {
         "archive": "id:k! username:s status:s archived_at:d status_changed_at:d data:t Domain_id:l?",
         "mailbox_pref": "id:k! attribute:s ix:i op:s value:t expire:l Mailbox_id:l?",
     },
-    # iRedMail 1.7, samples/iredmail/iredmail.mysql and .pgsql.
+    # iRedMail, samples/iredmail/iredmail.mysql and iredmail.pgsql.
     "iredmail": {
         "admin": "username:s! password:s name:s language:s created:d modified:d expired:D active:N",
         "domain": "domain:s! description:t disclaimer:t aliases:i mailboxes:i maillists:i maxquota:l quota:l"
@@ -95,7 +95,7 @@ SCHEMAS: dict[str, dict[str, str]] = {
         "maillists": "id:k! address:s domain:s transport:s accesspolicy:s maxmsgsize:l name:s description:t?"
         " mlid:s is_newsletter:n settings:t? created:d modified:d expired:D active:N",
     },
-    # Mailu 2024.06, core/admin/mailu/models.py.
+    # Mailu, core/admin/mailu/models.py.
     "mailu": {
         "domain": "created_at:d updated_at:d? comment:s? name:s! max_users:i max_aliases:i max_quota_bytes:l"
         " signup_enabled:b",
@@ -128,7 +128,7 @@ SCHEMAS: dict[str, dict[str, str]] = {
         "admin_senderaddress": "id:k! address:s mailbox_id:i",
         "core_log": "id:k! date_created:d message:t level:s logger:s",
     },
-    # Mail-in-a-Box 69, setup/mail-users.sh.
+    # Mail-in-a-Box, setup/mail-users.sh, since users have quotas.
     "mailinabox": {
         "users": "id:k! email:s password:s extra:s? privileges:s quota:s",
         "aliases": "id:k! source:s destination:t permitted_senders:t?",

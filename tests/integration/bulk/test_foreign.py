@@ -121,7 +121,7 @@ def test_extra_fields_of_a_passwd_file(cli: Cli, tmp_path: Path) -> None:
 
 
 def test_docker_mailserver(cli: Cli, tmp_path: Path) -> None:
-    """Lines as its helper scripts write them (v15: database/db.sh, restrict-access), and by hand."""
+    """Lines as its scripts write them (database/db.sh, restrict-access), and by hand."""
     folder = tmp_path / "config"
     folder.mkdir()
     (folder / "postfix-accounts.cf").write_text(
