@@ -1,7 +1,7 @@
 """The databases of other mail systems, made as those systems make them, to be read from.
 
-Tables and columns with their kinds and defaults are those of the named version or file; in each database they get
-the types of its own, as there. A table that no reader looks at is here where its rows have to be named.
+Tables and columns with their kinds and defaults are those of the named version or file; in each database they
+get the types of its own, as there. A table that no reader looks at is here where its rows have to be named.
 """
 
 from __future__ import annotations
