@@ -9,6 +9,7 @@ What passlib and argon2 cost to import is paid only by the functions that need t
 
 from __future__ import annotations
 
+import base64
 import re
 import secrets
 import unicodedata
@@ -31,7 +32,7 @@ _SCRAM = rf"\d{{1,7}},{_B64}+={{0,2}},{_B64}+={{0,2}},{_B64}+={{0,2}}"
 
 #: Scheme -> what a hash of it looks like. Not here, so refused: everything that gives the password
 #: away (PLAIN, CLEARTEXT, PLAIN-TRUNC, CRAM-MD5, DIGEST-MD5 and other equivalents), unsalted
-#: digests (SHA, MD5, LDAP-MD5), and encodings such as `.hex` that Dovecot reads but nobody exports.
+#: digests (SHA, MD5, LDAP-MD5).
 _SCHEMES: dict[str, str] = {
     "ARGON2ID": _ARGON2 % "id",
     "ARGON2I": _ARGON2 % "i",
@@ -94,7 +95,7 @@ def check_hash(text: str) -> str:
     match = re.fullmatch(r"(?:\{([A-Za-z0-9.-]{1,32})\})?([!-~]{1,512})", text)
     if match is None:
         raise PasswordError("that is no password hash", hint="expected {SCHEME}hash on one line")
-    scheme, hashed = (match[1] or "").upper(), match[2]
+    scheme, hashed = _unpacked((match[1] or "").upper(), match[2])
     if scheme in ("", "CRYPT"):
         scheme = next((s for prefix, s in _CRYPT_PREFIXES.items() if hashed.startswith(prefix)), "")
         if not scheme:
@@ -108,6 +109,17 @@ def check_hash(text: str) -> str:
     if re.fullmatch(_SCHEMES[scheme], hashed) is None:
         raise PasswordError(f"that is no hash of scheme {scheme}")
     return f"{{{scheme}}}{hashed}"
+
+
+def _unpacked(scheme: str, text: str) -> tuple[str, str]:
+    """The plain form of a crypt(3) text in base64, as PostfixAdmin writes it: {SHA512-CRYPT.B64}."""
+    plain = scheme.removesuffix(".B64").removesuffix(".BASE64")
+    if plain == scheme or not plain.endswith("CRYPT"):
+        return scheme, text
+    try:
+        return plain, base64.b64decode(text, validate=True).decode("ascii")
+    except ValueError:
+        raise PasswordError(f"that is no hash of scheme {scheme}") from None
 
 
 def generate_password() -> str:
