@@ -20,6 +20,7 @@ from typing import Any
 
 from postmaster.bulk import fields
 from postmaster.bulk.writing import COLUMNS, KIND_COLUMN, SECTIONS, As
+from postmaster.directory import passwords
 from postmaster.directory.entries import FIELDS, Listed
 from postmaster.directory.merge import Problem, Wanted
 from postmaster.errors import NotFoundError, PostmasterError, UsageError
@@ -69,9 +70,20 @@ def _take(wanted: Wanted, rows: Iterable[Row]) -> None:
                 raise UsageError(f"{kind!r} is no kind of entry", hint="one of " + ", ".join(FIELDS))
             if "" in values:
                 raise UsageError(str(values[""]))
-            wanted.listed.append(Listed(fields.entry(kind, values), place))
+            secret = _take_out_clear_text(kind, values)
+            wanted.listed.append(Listed(fields.entry(kind, values), place, secret))
         except PostmasterError as error:
             wanted.problems.append(Problem(place, kind, _title(values), error.message))
+
+
+def _take_out_clear_text(kind: str, values: dict[str, Any]) -> str | None:
+    """The password of a user that stands there in clear text. Raises PasswordError for one that is none."""
+    given = values.get("password")
+    found = passwords.clear_text(given) if kind == "user" and isinstance(given, str) else None
+    if found is None:
+        return None
+    values["password"] = None
+    return passwords.check_password(found)
 
 
 def _title(values: dict[str, Any]) -> str:
@@ -209,27 +221,30 @@ def _json_rows(text: str, sections: set[str], wanted: Wanted) -> Iterator[Row]:
 def _toml_rows(text: str, sections: set[str], wanted: Wanted) -> Iterator[Row]:
     import tomllib
 
+    from postmaster.bulk.toml_lines import lines_of
+
     try:
-        found = tomllib.loads(text.replace("\r\n", "\n"), parse_float=str)
+        found = tomllib.loads(text, parse_float=str)
     except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"no TOML: {error}") from None
-    except RecursionError:
-        raise UsageError("no TOML that can be read: too deep") from None
+        message, _, position = str(error).rpartition(" (at ")
+        at = re.match(r"line \d+", position)
+        line = at[0] if at else f"line {text.rstrip().count(chr(10)) + 1}"  # at the end of the document
+        raise UsageError(f"{line}: no TOML: {message}") from None
+    except (RecursionError, ValueError) as error:  # of a number with thousands of digits
+        why = "too deep" if isinstance(error, RecursionError) else str(error).partition(";")[0]
+        raise UsageError(f"no TOML that can be read: {why}") from None
+    lines = lines_of(text)
     for name, items in found.items():
+        place = f"line {lines.sections.get(name, 1)}"
         if name == "complete":
-            wanted.complete = _complete(items, "complete")
+            wanted.complete = _complete(items, place)
             continue
-        _section(name, sections, name)
+        _section(name, sections, place)
         if not isinstance(items, list):
-            raise UsageError(f"{name} is no list", hint=f"write [[{name}]] above each entry")
-        heads = [
-            number
-            for number, line in enumerate(text.splitlines(), 1)
-            if re.fullmatch(rf"\s*\[\[\s*{name}\s*\]\]\s*(?:#.*)?", line)
-        ]
-        for at, item in enumerate(items):
-            place = f"line {heads[at]}" if len(heads) == len(items) else f"{name}, entry {at + 1}"
-            yield place, _KINDS[name], _texts(item)
+            raise UsageError(f"{place}: {name} is no list", hint=f"write [[{name}]] above each entry")
+        for index, item in enumerate(items):
+            line = lines.entry(name, index, len(items))
+            yield f"{name}, entry {index + 1}" if line is None else f"line {line}", _KINDS[name], _texts(item)
 
 
 def _yaml_rows(text: str, sections: set[str], wanted: Wanted) -> Iterator[Row]:

@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from postmaster.cli.directory.formats import As, Kind
-from postmaster.cli.directory.plans import COLUMNS, KEYS, problems, rows, say_problems, without_password
+from postmaster.cli.directory.plans import (
+    COLUMNS,
+    KEYS,
+    count_in_clear,
+    hash_clear_text,
+    look_at_clear_text,
+    problems,
+    rows,
+    say_clear_text,
+    say_problems,
+    without_password,
+)
 from postmaster.cli.state import (
     DryRun,
     Output,
@@ -46,8 +57,10 @@ def diff(context: typer.Context, file: File, form: As = None, output: Output = F
     from postmaster.directory import merge
 
     wanted = _read(file, form)
-    with state_of(context).directory("directory diff") as directory, directory.read() as connection:
-        plan = merge.plan(connection, wanted, update=True, progress=progress())
+    with state_of(context).directory("directory diff") as directory:
+        look_at_clear_text(directory, wanted)
+        with directory.read() as connection:
+            plan = merge.plan(connection, wanted, update=True, progress=progress())
     _refuse(plan, output)
     print_rows(output, COLUMNS, rows(plan.differences, table=output is Format.table), KEYS)
     if output is Format.table:
@@ -77,14 +90,16 @@ def apply(
     Mail of users who are deleted goes to the trash. A new user without a hash in the file has no password
     until one is given.
     """
-    from postmaster.directory import merge
+    from postmaster.directory import clear_text, merge
     from postmaster.directory.entries import UserEntry
     from postmaster.lifecycle import removal
     from postmaster.lifecycle.rename import end_sessions
 
     wanted = _read(file, form)
-    entry, failed = None, list[str]()
+    in_clear = count_in_clear(wanted)
+    entry, failed, hashes = None, list[str](), dict[str, str]()
     with state_of(context).directory(f"directory apply {file.name}", reason=reason) as directory:
+        texts = look_at_clear_text(directory, wanted)
         with directory.read() as connection:
             plan = merge.plan(connection, wanted, update=True, progress=progress())
         _refuse(plan, output)
@@ -99,6 +114,7 @@ def apply(
             )
         if plan.differences and not dry_run:
             confirm(f"Bring this about: {_summary(plan)}?", yes=yes)
+            hashes = hash_clear_text(plan, texts)
             with directory.change() as change:
                 # What was agreed to is what is done, whoever wrote meanwhile.
                 if merge.plan(change.connection, wanted, update=True).differences != plan.differences:
@@ -106,7 +122,7 @@ def apply(
                         "the directory was changed meanwhile", hint="look at the difference again"
                     )
                 with bar(len(plan.differences), "apply") as tell:
-                    merge.write(change, plan.differences, tell)
+                    merge.write(change, clear_text.fill(plan.differences, hashes), tell)
             entry = change.number
             gone = [
                 one.entry.address.ascii
@@ -130,13 +146,16 @@ def apply(
                 "created": plan.count("create"),
                 "changed": plan.count("change"),
                 "deleted": plan.count("delete"),
+                "hashed": len(hashes),
                 "entry": entry,
                 "without_password": without_password(plan),
                 "differences": list(rows(plan.differences, table=False)),
                 "notes": plan.notes,
             },
         )
-    elif lacking := without_password(plan):
+    else:
+        say_clear_text(in_clear)
+    if output is Format.table and (lacking := without_password(plan)):
         say(f"note: without a password until one is given: {', '.join(lacking)}")
     if failed:
         raise PartialError(

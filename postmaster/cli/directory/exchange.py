@@ -11,7 +11,15 @@ import typer
 
 from postmaster.address import parse_domain
 from postmaster.cli.directory.formats import As, Kind, System
-from postmaster.cli.directory.plans import problems, say_problems, without_password
+from postmaster.cli.directory.plans import (
+    count_in_clear,
+    hash_clear_text,
+    look_at_clear_text,
+    problems,
+    say_clear_text,
+    say_problems,
+    without_password,
+)
 from postmaster.cli.state import (
     DryRun,
     Output,
@@ -129,8 +137,9 @@ def import_(
 ) -> None:
     """Take domains, users, aliases, forwards and grants from a file, all of it or nothing.
 
-    Nothing is removed, and what is there already with other values is refused without --update. A user
-    without a hash in the file has no password until one is given (user chpasswd, user password).
+    Nothing is removed, and what is there already with other values is refused without --update. A password
+    in clear text, as {PLAIN}password, is hashed. A user without either has no password until one is given
+    (user chpasswd, user password).
     """
     if system is None:
         if old_root is not None or domain is not None:
@@ -170,25 +179,33 @@ def _bring_in(
     output: Format,
     moves: list[Move] | None,
 ) -> None:
-    from postmaster.directory import merge
+    from postmaster.directory import clear_text, merge
 
     state = state_of(context)
     entry = None
+    in_clear = count_in_clear(wanted)
     name = "env" if source.startswith("env:") else Path(source.partition("?")[0]).name
-    with (
-        state.directory(f"directory import {name}", reason=reason) as directory,
-        directory.change(keep=not dry_run) as change,
-    ):
-        plan = merge.plan(change.connection, wanted, update=update, progress=progress())
-        refused = bool(plan.problems) and not keep_going
-        if not refused and not dry_run:
-            with bar(len(plan.differences), "import") as tell:
-                merge.write(change, plan.differences, tell)
-            entry = change.number
-            progress()("publishing")
+    with state.directory(f"directory import {name}", reason=reason) as directory:
+        hashes: dict[str, str] = {}
+        texts = look_at_clear_text(directory, wanted) if in_clear else {}
+        if texts and not dry_run:
+            with directory.read() as connection:
+                plan = merge.plan(connection, wanted, update=update)
+            if keep_going or not plan.problems:
+                hashes = hash_clear_text(plan, texts)
+        with directory.change(keep=not dry_run) as change:
+            plan = merge.plan(change.connection, wanted, update=update, progress=progress())
+            refused = bool(plan.problems) and not keep_going
+            if not refused and not dry_run:
+                differences = clear_text.fill(plan.differences, hashes)
+                with bar(len(differences), "import") as tell:
+                    merge.write(change, differences, tell)
+                entry = change.number
+                progress()("publishing")
     lacking = without_password(plan)
     if output is Format.table:
         say_problems(plan)
+        say_clear_text(in_clear)
         if lacking and not refused:
             named = ", ".join(lacking[:WITHOUT_PASSWORD])
             named += f" and {len(lacking) - WITHOUT_PASSWORD} more" if len(lacking) > WITHOUT_PASSWORD else ""
@@ -207,6 +224,7 @@ def _bring_in(
             "changed": 0 if refused else plan.count("change"),
             "unchanged": plan.unchanged,
             "refused": len(plan.problems),
+            "hashed": len(hashes),
             "entry": entry,
         }
         if output is not Format.table:
