@@ -74,9 +74,7 @@ def test_what_is_no_password_is_a_bad_row(house: Cli, tmp_path: Path, password: 
 
 def test_who_is_listed_twice_has_to_have_one_password(house: Cli, tmp_path: Path) -> None:
     line = f"carl@example.org,{{PLAIN}}{SECRET}"
-    refused = house(
-        "directory", "import", table(tmp_path, line, line, line.replace(SECRET, OTHER)), expect=1
-    )
+    refused = house("directory", "import", table(tmp_path, line, line, line.replace(SECRET, OTHER)), expect=1)
     assert "line 4: user carl@example.org: is listed at line 2 with other values" in refused.err
     assert refused.err.count("line ") == 2
     house("directory", "import", table(tmp_path, line, line))
