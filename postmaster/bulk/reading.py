@@ -117,7 +117,10 @@ def decoded(data: bytes, name: str) -> str:
 
 def _csv_rows(text: str) -> Iterator[Row]:
     csv.field_size_limit(FIELD_LIMIT)
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    first = text[: text.find("\n")]
+    # Where a comma is the decimal mark, spreadsheets write a semicolon instead.
+    mark = next((one for one in ",;\t" if one in first), ",")
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=mark)
     heading: list[str] | None = None
     kind = ""
     line = 1
@@ -127,7 +130,7 @@ def _csv_rows(text: str) -> Iterator[Row]:
             if not any(cells):
                 continue
             if heading is None:
-                heading = [csv_value(cell).strip() for cell in cells]
+                heading = [csv_value(cell).strip().lower() for cell in cells]
                 kind = _check_heading(heading)
                 continue
             if len(cells) != len(heading):
@@ -138,7 +141,7 @@ def _csv_rows(text: str) -> Iterator[Row]:
             }
             yield place, values.pop(KIND_COLUMN, kind), values
     except csv.Error as error:
-        raise UsageError(f"line {reader.line_num}: no CSV: {error}") from None
+        raise UsageError(f"line {line}: no CSV: {error}") from None
     if heading is None:
         raise UsageError("the file is empty", hint="a CSV begins with a line of field names")
 
@@ -161,7 +164,7 @@ _SPACE = re.compile(r"[ \t\r\n]*")
 
 def _json_rows(text: str, sections: set[str], wanted: Wanted) -> Iterator[Row]:
     """Read object by object, so that each has its line."""
-    decoder = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=str)
+    decoder = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=str, object_pairs_hook=_fields)
     at, line, counted = 0, 1, 0
 
     def skip(position: int) -> int:
@@ -218,6 +221,16 @@ def _json_rows(text: str, sections: set[str], wanted: Wanted) -> Iterator[Row]:
         raise UsageError(f"{where(skip(at))}: something stands behind the end")
 
 
+def _fields(pairs: list[tuple[str, Any]]) -> dict[str | None, Any]:
+    """What stands under each name; under None which name is there twice, as the last one is no better."""
+    found: dict[str | None, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            found[None] = f"{name[:60]!r} is given twice"
+        found[name] = value
+    return found
+
+
 def _toml_rows(text: str, sections: set[str], wanted: Wanted) -> Iterator[Row]:
     import tomllib
 
@@ -243,14 +256,16 @@ def _toml_rows(text: str, sections: set[str], wanted: Wanted) -> Iterator[Row]:
         if not isinstance(items, list):
             raise UsageError(f"{place}: {name} is no list", hint=f"write [[{name}]] above each entry")
         for index, item in enumerate(items):
-            line = lines.entry(name, index, len(items))
-            yield f"{name}, entry {index + 1}" if line is None else f"line {line}", _KINDS[name], _texts(item)
+            number = lines.entry(name, index, len(items))
+            place = f"{name}, entry {index + 1}" if number is None else f"line {number}"
+            yield place, _KINDS[name], _texts(item)
 
 
 def _yaml_rows(text: str, sections: set[str], wanted: Wanted) -> Iterator[Row]:
     from ruamel.yaml import YAML
     from ruamel.yaml.error import MarkedYAMLError, YAMLError
     from ruamel.yaml.nodes import MappingNode, ScalarNode, SequenceNode
+    from ruamel.yaml.reader import ReaderError
 
     def line(node: Any) -> str:
         return f"line {node.start_mark.line + 1}"
@@ -272,6 +287,9 @@ def _yaml_rows(text: str, sections: set[str], wanted: Wanted) -> Iterator[Row]:
         mark = error.problem_mark or error.context_mark
         at = f"line {mark.line + 1}: " if mark is not None else ""
         raise UsageError(f"{at}no YAML: {error.problem or error.context}") from None
+    except ReaderError as error:
+        at = f"line {text.count(chr(10), 0, error.position) + 1}: "
+        raise UsageError(f"{at}no YAML: the character U+{error.character:04X} cannot be in it") from None
     except (YAMLError, ValueError) as error:
         raise UsageError(f"no YAML: {str(error).splitlines()[0][:200]}") from None
     except RecursionError:
@@ -293,9 +311,7 @@ def _yaml_rows(text: str, sections: set[str], wanted: Wanted) -> Iterator[Row]:
             if not isinstance(item, MappingNode):
                 yield line(item), _KINDS[name], {"": "is no entry with fields"}
                 continue
-            found: dict[str, Any] = {}
-            for field, inner in pairs(item):
-                found[field or "?"] = plain(inner) if field not in found else {"": f"{field} is given twice"}
+            found = _fields([(field, plain(inner)) for field, inner in pairs(item)])
             yield line(item), _KINDS[name], _texts(found)
 
 
@@ -322,6 +338,8 @@ def _texts(item: Any) -> dict[str, Any]:
     if not isinstance(item, dict):
         return {"": "is no entry with fields"}
     found: dict[str, Any] = {}
+    if None in item:
+        found[""] = item.pop(None)
     for name, value in item.items():
         simple = [_scalar(one) for one in value] if isinstance(value, list) else _scalar(value)
         if simple is Ellipsis or (isinstance(simple, list) and Ellipsis in simple):
