@@ -16,7 +16,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from postmaster.bulk import fields
 from postmaster.bulk.writing import COLUMNS, KIND_COLUMN, SECTIONS, As
@@ -47,7 +47,22 @@ def form_of(file: Path, given: As | None) -> As:
 
 def read(file: Path, form: As) -> Wanted:
     """What a file says. Raises NotFoundError, UsageError."""
-    return parse(_text(file, SIZE_LIMIT if form in (As.csv, As.json) else DOCUMENT_LIMIT), form)
+    try:
+        with file.open("rb") as opened:
+            return read_from(opened, form, str(file))
+    except FileNotFoundError:
+        raise NotFoundError(f"there is no file {file}") from None
+    except OSError as error:
+        raise UsageError(f"{file} cannot be read: {error.strerror}") from None
+
+
+def read_from(opened: BinaryIO, form: As, name: str) -> Wanted:
+    """What an open file says, of this name in messages. Raises UsageError."""
+    limit = SIZE_LIMIT if form in (As.csv, As.json) else DOCUMENT_LIMIT
+    data = opened.read(limit + 1)
+    if len(data) > limit:
+        raise UsageError(f"{name} is larger than {limit >> 20} MiB", hint="split it")
+    return parse(decoded(data, name), form)
 
 
 def parse(text: str, form: As) -> Wanted:
@@ -91,19 +106,6 @@ def _title(values: dict[str, Any]) -> str:
         if isinstance(values.get(name), str):
             return str(values[name])[:100]
     return ""
-
-
-def _text(file: Path, limit: int) -> str:
-    try:
-        with file.open("rb") as opened:
-            data = opened.read(limit + 1)
-    except FileNotFoundError:
-        raise NotFoundError(f"there is no file {file}") from None
-    except OSError as error:
-        raise UsageError(f"{file} cannot be read: {error.strerror}") from None
-    if len(data) > limit:
-        raise UsageError(f"{file} is larger than {limit >> 20} MiB", hint="split it")
-    return decoded(data, str(file))
 
 
 def decoded(data: bytes, name: str) -> str:

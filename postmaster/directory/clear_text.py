@@ -8,31 +8,23 @@ of every transaction, as it takes its time, and put into the plan before that is
 from __future__ import annotations
 
 import re
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 from dataclasses import replace
 
 from sqlalchemy import Connection, bindparam, select
 
-from postmaster.address import Address, Domain, LocalPart
+from postmaster.address import Address
 from postmaster.directory import graph, passwords
 from postmaster.directory.batches import batches
 from postmaster.directory.entries import Difference, Listed, UserEntry
-from postmaster.directory.schema import account, address
+from postmaster.directory.schema import account
 from postmaster.errors import ConflictError
 
 # A scheme and a number: it is shown as any hash is, is none, and lets nobody in.
 _MARK = re.compile(r"\{ARGON2ID\}[0-9]+")
 
-_HASHES = (
-    select(address.c.local_part, account.c.password)
-    .join(account, account.c.id == address.c.id)
-    .where(
-        address.c.domain_id == bindparam("home_id"),
-        address.c.local_part.in_(bindparam("local_parts", expanding=True)),
-    )
-)
+_HASHES = select(account.c.id, account.c.password).where(account.c.id.in_(bindparam("ids", expanding=True)))
 
 
 def look(
@@ -88,15 +80,9 @@ def _mark(one: Difference) -> str | None:
 
 def _present(reading: Connection, wheres: Iterable[Address]) -> dict[Address, str]:
     """The hashes of those of these users who are there."""
-    by_domain: dict[Domain, list[str]] = defaultdict(list)
-    for where in wheres:
-        by_domain[where.domain].append(where.local.text)
-    found = {}
-    for name, local_parts in by_domain.items():
-        here = graph.hosted(reading, name)
-        if here is None or here.is_alias:
-            continue
-        for part in batches(local_parts):
-            for row in reading.execute(_HASHES, {"home_id": here.id, "local_parts": part}):
-                found[Address(name, LocalPart(row.local_part))] = row.password
-    return found
+    there = {node.id: where for where, node in graph.find_many(reading, wheres).items()}
+    return {
+        there[row.id]: row.password
+        for part in batches(there)
+        for row in reading.execute(_HASHES, {"ids": part})
+    }

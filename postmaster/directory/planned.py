@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
-from sqlalchemy import Connection, bindparam, select
+from sqlalchemy import Connection
 
 from postmaster.address import Address, Domain, LocalPart
 from postmaster.directory import graph
-from postmaster.directory.batches import batches
 from postmaster.directory.entries import (
     AliasEntry,
     AppPasswordEntry,
@@ -21,12 +19,6 @@ from postmaster.directory.entries import (
     UserEntry,
 )
 from postmaster.directory.graph import Node
-from postmaster.directory.schema import address
-
-_PRESENT = select(address.c.id, address.c.kind, address.c.local_part).where(
-    address.c.domain_id == bindparam("home_id"),
-    address.c.local_part.in_(bindparam("local_parts", expanding=True)),
-)
 
 
 class Planned:
@@ -50,7 +42,11 @@ class Planned:
                 one.after is not None or entry.address not in self._addresses
             ):
                 self._addresses[entry.address] = one
-        self._ask(_asked(differences))
+        asked = _asked(differences)
+        there = graph.find_many(connection, asked)
+        for where in asked:
+            node = there.get(where)
+            self._present[where] = node if node is not None and node.address == where else None
         for number, (where, one) in enumerate(self._addresses.items(), 1):
             if one.before is None:
                 self._new[where] = Node(-number, one.entry.kind, where)
@@ -59,21 +55,6 @@ class Planned:
                 node = self.node(one.entry.address)
                 if node is not None and node.kind == ("alias" if one.entry.kind == "alias" else "user"):
                     self._targets[node.id] = () if one.after is None else one.entry.targets
-
-    def _ask(self, asked: Collection[Address]) -> None:
-        """Note of each of these addresses which user or alias it is now, many with each query."""
-        by_domain: dict[Domain, list[str]] = defaultdict(list)
-        for where in asked:
-            by_domain[where.domain].append(where.local.text)
-            self._present[where] = None
-        for name, locals_ in by_domain.items():
-            here = graph.hosted(self._connection, name)
-            if here is None or here.is_alias:
-                continue
-            for part in batches(locals_):
-                for row in self._connection.execute(_PRESENT, {"home_id": here.id, "local_parts": part}):
-                    where = Address(name, LocalPart(row.local_part))
-                    self._present[where] = Node(row.id, row.kind, where)
 
     def hosted(self, name: Domain) -> tuple[Domain, bool] | None:
         """(where its addresses are, whether it is an alias domain) of a domain that will be served here."""

@@ -8,17 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from postmaster.cli.directory.formats import As, Kind
-from postmaster.cli.directory.plans import (
-    COLUMNS,
-    KEYS,
+from postmaster.cli.directory.plans import COLUMNS, KEYS, problems, rows, say_problems, without_password
+from postmaster.cli.directory.wanted import (
     count_in_clear,
     hash_clear_text,
     look_at_clear_text,
-    problems,
-    rows,
+    read_file,
     say_clear_text,
-    say_problems,
-    without_password,
 )
 from postmaster.cli.state import (
     DryRun,
@@ -38,11 +34,13 @@ from postmaster.errors import ConfirmationError, ConflictError, PartialError, Po
 from postmaster.render.output import Format
 
 if TYPE_CHECKING:
-    from postmaster.directory.merge import Plan, Wanted
+    from postmaster.directory.merge import Plan
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
-File = Annotated[Path, typer.Argument(metavar="FILE", help="The description: YAML, TOML or JSON.")]
+File = Annotated[
+    Path, typer.Argument(metavar="FILE", help="The description: YAML, TOML or JSON; - is standard input.")
+]
 
 
 @app.command(
@@ -56,7 +54,7 @@ def diff(context: typer.Context, file: File, form: As = None, output: Output = F
     """
     from postmaster.directory import merge
 
-    wanted = _read(file, form)
+    wanted = read_file(file, form, but=Kind.csv)
     with state_of(context).directory("directory diff") as directory:
         look_at_clear_text(directory, wanted)
         with directory.read() as connection:
@@ -95,7 +93,7 @@ def apply(
     from postmaster.lifecycle import removal
     from postmaster.lifecycle.rename import end_sessions
 
-    wanted = _read(file, form)
+    wanted = read_file(file, form, but=Kind.csv)
     in_clear = count_in_clear(wanted)
     entry, failed, hashes = None, list[str](), dict[str, str]()
     with state_of(context).directory(f"directory apply {file.name}", reason=reason) as directory:
@@ -162,19 +160,6 @@ def apply(
             f"the directory is as the file says, but not everything else could be done: {'; '.join(failed)}",
             hint="what is left is done by the next: postmaster user trash purge",
         )
-
-
-def _read(file: Path, form: Kind | None) -> Wanted:
-    from postmaster.bulk import reading, writing
-    from postmaster.errors import UsageError
-
-    chosen = reading.form_of(file, writing.As(form.value) if form is not None else None)
-    if chosen is writing.As.csv:
-        raise UsageError(
-            "a description is in YAML, TOML or JSON", hint="a CSV is for: postmaster directory import"
-        )
-    progress()(f"reading {file}")
-    return reading.read(file, chosen)
 
 
 def _refuse(plan: Plan, output: Format) -> None:

@@ -10,15 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from postmaster.address import parse_domain
-from postmaster.cli.directory.formats import As, Kind, System
-from postmaster.cli.directory.plans import (
+from postmaster.cli.directory.formats import As, System
+from postmaster.cli.directory.plans import problems, say_problems, without_password
+from postmaster.cli.directory.wanted import (
     count_in_clear,
     hash_clear_text,
     look_at_clear_text,
-    problems,
+    read_file,
     say_clear_text,
-    say_problems,
-    without_password,
 )
 from postmaster.cli.state import (
     DryRun,
@@ -69,6 +68,7 @@ def export(
     A file is readable to its owner alone. The format follows its name, or --as; else it is JSON.
     """
     from postmaster.bulk import reading, writing
+    from postmaster.directory.domains import require
     from postmaster.directory.inventory import take
 
     names = {parse_domain(name).ascii for name in domain} if domain else None
@@ -80,6 +80,8 @@ def export(
         if file.exists() and not force:
             raise ExistsError(f"{file} is there already", hint="name another file, or add --force")
     with state_of(context).directory("directory export") as directory, directory.read() as connection:
+        for name in domain or ():
+            require(connection, parse_domain(name))
         entries = take(connection, domains=names, hashes=with_hashes)
         if file is None:
             writing.write(sys.stdout, chosen, entries, hashes=with_hashes)
@@ -109,7 +111,10 @@ def export(
 def import_(
     context: typer.Context,
     source: Annotated[
-        str, typer.Argument(metavar="FILE", help="What directory export writes, or a table of users.")
+        str,
+        typer.Argument(
+            metavar="FILE", help="What directory export writes, or a table of users; - is standard input."
+        ),
     ],
     form: As = None,
     system: Annotated[
@@ -144,7 +149,8 @@ def import_(
     if system is None:
         if old_root is not None or domain is not None:
             raise UsageError("--mail-root and --domain are for --from alone")
-        wanted, moves = _read(source, form), None
+        wanted, moves = read_file(Path(source), form), None
+        wanted.manages = frozenset()  # an import takes nothing away
     else:
         from postmaster.bulk.foreign import systems
 
@@ -155,17 +161,6 @@ def import_(
         found = systems.gather(system.value, source, settings.mail, old_root=old_root, domain=domain)
         wanted, moves = found.wanted, found.moves
     _bring_in(context, wanted, source, update, keep_going, dry_run, reason, output, moves)
-
-
-def _read(source: str, form: Kind | None) -> Wanted:
-    from postmaster.bulk import reading, writing
-
-    file = Path(source)
-    given = writing.As(form.value) if form is not None else None
-    progress()(f"reading {file}")
-    wanted = reading.read(file, reading.form_of(file, given))
-    wanted.manages = frozenset()  # an import takes nothing away
-    return wanted
 
 
 def _bring_in(

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from postmaster.cli.state import bar, say
+from postmaster.cli.state import say
 from postmaster.render.output import Column, cell, plain
 
 if TYPE_CHECKING:
-    from postmaster.directory.database import Directory
     from postmaster.directory.entries import Difference
-    from postmaster.directory.merge import Plan, Wanted
+    from postmaster.directory.merge import Plan
 
 COLUMNS = [
     Column("action", "ACTION"),
@@ -63,35 +62,6 @@ def say_problems(plan: Plan) -> None:
         say(f"and {len(plan.problems) - SHOWN_PROBLEMS} more; -o json has them all")
     for note in plan.notes:
         say(f"note: {note}")
-
-
-def count_in_clear(wanted: Wanted) -> int:
-    """How many passwords stand in clear text in the file."""
-    return sum(one.clear_text is not None for one in wanted.listed)
-
-
-def look_at_clear_text(directory: Directory, wanted: Wanted) -> dict[str, str]:
-    """Compare passwords in clear text with the hashes that users have; those that differ, by their marks."""
-    from postmaster.directory import clear_text
-
-    with directory.read() as reading, bar(count_in_clear(wanted), "comparing passwords") as tell:
-        return clear_text.look(reading, wanted.listed, tell)
-
-
-def hash_clear_text(plan: Plan, texts: dict[str, str]) -> dict[str, str]:
-    """The hashes that a plan needs, by the marks in it."""
-    from postmaster.directory import clear_text
-
-    with bar(len(texts), "hashing passwords") as tell:
-        return clear_text.hash_those_of(plan.differences, texts, tell)
-
-
-def say_clear_text(count: int) -> None:
-    """Let people know that a file can be read by who must not."""
-    if count:
-        say(
-            f"note: {count} passwords stand in the file in clear text; the directory has hashes of them alone"
-        )
 
 
 def problems(plan: Plan) -> list[dict[str, Any]]:
