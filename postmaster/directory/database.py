@@ -88,9 +88,10 @@ class Directory:
         """Publish what was committed. Raises PartialError."""
         try:
             self.publish()
-        except (PostmasterError, OSError) as error:
+        except (PostmasterError, OSError, KeyboardInterrupt) as error:
+            why = "interrupted" if isinstance(error, KeyboardInterrupt) else error
             raise PartialError(
-                f"the change is kept, but the servers do not see it yet: {error}",
+                f"the change is kept, but the servers do not see it yet: {why}",
                 hint="run: postmaster publish",
             ) from error
 
