@@ -185,12 +185,19 @@ class Rules:
         return found
 
     def _taken_digests(self) -> set[str]:
-        asked = [one.entry.sha256 for one in self._differences if isinstance(one.entry, AppPasswordEntry)]
+        """Those of the app passwords in the plan that somebody has and keeps."""
+        asked, going = set[str](), set[str]()
+        for one in self._differences:
+            before = one.before.sha256 if isinstance(one.before, AppPasswordEntry) else ""
+            after = one.after.sha256 if isinstance(one.after, AppPasswordEntry) else ""
+            asked.add(after)
+            if before != after:
+                going.add(before)
         found: set[str] = set()
-        for part in batches(asked):
+        for part in batches(asked - {""}):
             query = select(app_password.c.sha256).where(app_password.c.sha256.in_(part))
             found.update(self._connection.execute(query).scalars())
-        return found
+        return found - going
 
     def _unneeded(self, where: Address) -> None:
         """Nothing that stays may lead to an address that goes, unless something else answers there."""
