@@ -10,13 +10,19 @@ What passlib and argon2 cost to import is paid only by the functions that need t
 from __future__ import annotations
 
 import base64
+import os
 import re
 import secrets
 import unicodedata
+from collections import deque
+from collections.abc import Generator, Sequence
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from postmaster.errors import PasswordError
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 MINIMUM_CHARACTERS = 8
 MAXIMUM_OCTETS = 1024  # Dovecot's login processes read at most 1 KiB
@@ -56,6 +62,8 @@ _CRYPT_PREFIXES = {
     "$5$": "SHA256-CRYPT",
     "$1$": "MD5-CRYPT",
 }
+_COST = re.compile(r"\{ARGON2ID\}\$argon2id\$v=19\$m=(\d+),t=(\d+),p=\d\$")
+_AHEAD = 100  # passwords that wait to be hashed
 
 
 def check_password(text: str) -> str:
@@ -80,6 +88,43 @@ def hash_password(text: str) -> str:
     """`{ARGON2ID}$argon2id$…` of a password that `check_password` accepts. Raises PasswordError."""
     hashed: str = _argon2id().hash(check_password(text))
     return "{ARGON2ID}" + hashed
+
+
+def hash_many(texts: Sequence[str]) -> Generator[str, None, None]:
+    """The hash of each password, in order, worked out on every processor.
+
+    To be closed where not all of them are taken. Raises PasswordError at the first that is none.
+    """
+    from concurrent.futures import ThreadPoolExecutor  # argon2 leaves the interpreter to others meanwhile
+
+    pool = ThreadPoolExecutor(max_workers=os.cpu_count())
+    try:
+        waiting: deque[Future[str]] = deque()
+        for text in texts:
+            waiting.append(pool.submit(hash_password, text))
+            if len(waiting) > _AHEAD:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def clear_text(text: str) -> str | None:
+    """The password in `{PLAIN}password` or `{CLEARTEXT}password`, as Dovecot writes it; None for all else."""
+    match = re.match(r"\{(?:PLAIN|CLEARTEXT)\}", text, re.IGNORECASE)
+    return None if match is None else text[match.end() :]
+
+
+def matches(text: str, stored: str) -> bool:
+    """Whether a hash is known to be of this password; others than argon2id of a usual cost are not asked."""
+    found = _COST.match(stored)
+    if found is None or int(found[1]) > 4 * MEMORY_KIB or int(found[2]) > 4 * PASSES:
+        return False
+    try:
+        return verify(text, stored)
+    except ValueError:  # of a salt or digest that is too short to be one
+        return False
 
 
 def verify(text: str, stored: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -120,6 +120,16 @@ def set_password(change: Change, where: Address, password_hash: str) -> User:
     user = show(change.connection, where)
     change.update(account, user.id, {"password": password_hash})
     return show(change.connection, where)
+
+
+def set_passwords(change: Change, hashes: Mapping[Address, str]) -> None:
+    """Replace the passwords of many. Raises NotFoundError."""
+    there = graph.find_many(change.connection, hashes)
+    for where, hashed in hashes.items():
+        node = there.get(where)
+        if node is None or node.kind != "user":
+            raise addresses.not_found(node, where, "user")
+        change.update(account, node.id, {"password": hashed})
 
 
 def update(
