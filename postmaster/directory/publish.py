@@ -68,19 +68,17 @@ class _Changed:
     addresses: frozenset[int]
 
 
-def is_behind(settings: LookupsSettings, read: Reader, engine: Engine | None = None) -> bool:
+def is_behind(settings: LookupsSettings, read: Reader, engine: Engine) -> bool:
     """Whether a place is missing, not whole, or behind the truth."""
     with read() as reading:
         newest = _newest(reading)
     return any(place.entry() != newest for place in places(settings, engine))
 
 
-def publish(
-    settings: LookupsSettings, read: Reader, *, rebuild: bool = False, engine: Engine | None = None
-) -> Published:
+def publish(settings: LookupsSettings, read: Reader, engine: Engine, *, rebuild: bool = False) -> Published:
     """Publish what is not published yet, or with `rebuild` everything. Raises DirectoryError.
 
-    With a PostgreSQL's `engine` to its schemas as well, where they are.
+    `read` opens the truth, `engine` the schemas beside it, where they are.
     """
     files = not settings.in_database
     if files and not settings.directory.is_dir():

@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import select
 
 from postmaster.address import parse_address
-from postmaster.directory import domains, engines, quick, users
+from postmaster.directory import domains, engines, postgresql, quick, users
 from postmaster.directory.database import Directory, open_directory
 from postmaster.directory.migrate import initialise
 from postmaster.directory.schema import account, journal
@@ -93,8 +93,8 @@ def test_readers_do_not_wait_for_a_change(settings: Settings) -> None:
 
 
 def test_who_follows_the_journal_is_told_of_each_change(settings: Settings) -> None:
-    with psycopg.connect(**engines.connection_parameters(settings), autocommit=True) as listening:
-        listening.execute(f"LISTEN {engines.CHANNEL}")
+    with psycopg.connect(**postgresql.connection_parameters(settings), autocommit=True) as listening:
+        listening.execute(f"LISTEN {postgresql.CHANNEL}")
         with open_builder(settings) as make:
             make.domain("example.org")
         assert len(list(listening.notifies(timeout=5, stop_after=1))) == 1
@@ -102,7 +102,7 @@ def test_who_follows_the_journal_is_told_of_each_change(settings: Settings) -> N
 
 def test_a_lock_that_stays_is_told(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engines, "LOCK_TIMEOUT", 0.2)
-    with psycopg.connect(**engines.connection_parameters(settings)) as other:
+    with psycopg.connect(**postgresql.connection_parameters(settings)) as other:
         other.execute("LOCK TABLE journal IN SHARE ROW EXCLUSIVE MODE")
         with (
             pytest.raises(DirectoryError, match="kept the directory locked"),
@@ -138,7 +138,7 @@ def test_a_password_is_refused_where_others_may_read_it(
     assert "geheim" not in str(told) + str(told.hint)
     assert "geheim" not in engines.address_of(load_settings(file, {}))
     file.chmod(0o600)
-    assert engines.connection_parameters(load_settings(file, {}))["password"] == "geheim-42"
+    assert postgresql.connection_parameters(load_settings(file, {}))["password"] == "geheim-42"
 
 
 def test_a_password_comes_from_a_file_of_its_own(settings: Settings, tmp_path: Path) -> None:
@@ -146,7 +146,7 @@ def test_a_password_comes_from_a_file_of_its_own(settings: Settings, tmp_path: P
     file.write_text("geheim-43\n")
     file.chmod(0o600)
     apart = elsewhere(settings, settings.directory.url, password_file=str(file))
-    assert engines.connection_parameters(apart)["password"] == "geheim-43"
+    assert postgresql.connection_parameters(apart)["password"] == "geheim-43"
     file.chmod(0o640)
     assert "others may read" in refusal(apart).message
     file.unlink()
@@ -172,7 +172,7 @@ def test_init_names_the_database_and_never_its_password(cluster: Cluster, tmp_pa
 def test_schemas_are_checked_as_files_are_and_a_later_one_is_none_that_is_behind(settings: Settings) -> None:
     queried = replace(settings, lookups=replace(settings.lookups, source="database"))
     initialise(queried)
-    server = engines.connection_parameters(settings)
+    server = postgresql.connection_parameters(settings)
 
     def found(directory: Directory, moment: Snapshot) -> list[tuple[str, str]]:
         return sorted((one.code, one.object) for one in check_lookups(moment, directory))
