@@ -112,11 +112,12 @@ def _schema(file: LookupFile, engine: Engine) -> Place:
 
 
 def have_schemas(engine: Engine) -> bool:
-    """Whether the database is one whose views servers query."""
+    """Whether servers query the database's views and we write them: a standby has its primary's."""
     if engine.dialect.name != "postgresql":
         return False
     with engine.connect() as connection:
-        return all(_is_there(connection, file) for file in FILES)
+        is_standby = connection.exec_driver_sql("SELECT pg_is_in_recovery()").scalar()
+        return not is_standby and all(_is_there(connection, file) for file in FILES)
 
 
 def _is_there(connection: Connection, file: LookupFile) -> bool:

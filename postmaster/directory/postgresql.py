@@ -19,6 +19,7 @@ SEND_TIMEOUT = 30000  # milliseconds until a server that acknowledges nothing is
 CHANNEL = "postmaster_journal"  # NOTIFY tells on it that there is a new entry
 
 _FAILED = "connection failed: "
+_BEGINNINGS = re.compile("^(connection failed|connection is bad|consuming input failed): ")
 
 #: What PostgreSQL or libpq says -> what the administrator does about it; the first that fits.
 _HINTS = {
@@ -35,10 +36,10 @@ _HINTS = {
         "a standby only reads: name the primary in directory.url, or all hosts with"
         " ?target_session_attrs=read-write"
     ),
-    "SSL|certificate": "see sslmode and sslrootcert in directory.url",
-    "refused|timeout|could not translate|failed to resolve|No such file|closed the connection|terminating": (
+    "refused|timeout|could not translate|failed to resolve|No such file|closed the conn|terminating|eof": (
         "is PostgreSQL running there?"
     ),
+    "SSL|certificate": "see sslmode and sslrootcert in directory.url",
 }
 
 
@@ -116,7 +117,7 @@ def complaint(error: BaseException | None) -> str:
     tried = [line.partition(_FAILED)[2] for line in lines if line.startswith("- ") and _FAILED in line]
     if tried:
         return "; ".join(dict.fromkeys(tried))
-    return lines[0].removeprefix(_FAILED) if lines else type(error).__name__
+    return _BEGINNINGS.sub("", lines[0]) if lines else type(error).__name__
 
 
 def hint(text: str, state: str | None) -> str | None:

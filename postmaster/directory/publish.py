@@ -100,13 +100,12 @@ def publish(settings: LookupsSettings, read: Reader, engine: Engine, *, rebuild:
                     _write_all(connection, file, reading)
                 elif known != newest:
                     _write_changed(connection, file, reading, known[0])
+                    entries = max(entries, _entries_after(reading, known[0]))
             if anew or known != newest:
                 connection.execute("UPDATE published SET entry = ?, made_at = ?", newest)
                 written.append(place.name)
                 if anew and place.name not in rebuilt:
                     rebuilt.append(place.name)
-                if not anew:
-                    entries = max(entries, newest[0] - known[0])
     return Published(entries, tuple(written), tuple(rebuilt))
 
 
@@ -115,6 +114,11 @@ def _newest(reading: Connection) -> tuple[int, str]:
         select(journal.c.id, journal.c.made_at).order_by(journal.c.id.desc()).limit(1)
     ).first()
     return (0, "") if row is None else (row.id, row.made_at.isoformat())
+
+
+def _entries_after(reading: Connection, entry: int) -> int:
+    """How many there are: numbers leave gaps, as a sequence of PostgreSQL does."""
+    return reading.execute(select(func.count()).select_from(journal).where(journal.c.id > entry)).scalar_one()
 
 
 def is_known(reading: Connection, entry: tuple[int, str]) -> bool:
