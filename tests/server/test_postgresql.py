@@ -70,6 +70,7 @@ def health_of(lab: Lab, settings: Settings | None = None) -> dict[str, str]:
     return {row.object: row.code for row in rows if row.object in wanted}
 
 
+@pytest.mark.timeout(300)
 def test_servers_query_the_views(house: Lab, empty: Cluster) -> None:
     # The first host is away, for both servers. Each has its own role.
     places = f"127.0.0.1:1,127.0.0.1:{empty.port}/{DATABASE}?sslmode=prefer"
