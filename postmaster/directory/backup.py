@@ -25,8 +25,8 @@ from postmaster.directory import migrate, transfer
 from postmaster.directory.engines import LOCK_TIMEOUT, make_engine
 from postmaster.directory.schema import REVISION
 from postmaster.errors import DirectoryError, ExistsError, NotFoundError
-from postmaster.files import make_folder
-from postmaster.settings import DirectorySettings, Settings
+from postmaster.files import complete, make_folder
+from postmaster.settings import Settings
 
 MODE = 0o600
 
@@ -58,23 +58,14 @@ def backup(settings: Settings, file: Path, *, overwrite: bool = False) -> Backup
         raise NotFoundError(f"there is no directory at {source}", hint="run: postmaster init")
     if file.exists() and not overwrite:
         raise ExistsError(f"{file} is there already", hint="name another file, or add --force")
-    new = file.with_name(f".{file.name}.{os.getpid()}.new")
-    with _plain_errors(file):
-        try:
-            os.close(os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, MODE))
-            if source is None:
-                transfer.copy(settings, _in_file(settings, new))
-            else:
-                with closing(_open(source)) as truth, closing(sqlite3.connect(new)) as copy:
-                    truth.backup(copy)  # in one step: what is copied is of one moment
-                    copy.execute("PRAGMA journal_mode = DELETE")
-            made = replace(examine(new), file=file)
-            _to_disk(new)
-            new.replace(file)
-            _to_disk(file.parent)
-        finally:
-            new.unlink(missing_ok=True)
-    return made
+    with _plain_errors(file), complete(file, MODE) as new:
+        if source is None:
+            transfer.copy(settings, transfer.in_file(settings, new))
+        else:
+            with closing(_open(source)) as truth, closing(sqlite3.connect(new)) as copy:
+                truth.backup(copy)  # in one step: what is copied is of one moment
+                copy.execute("PRAGMA journal_mode = DELETE")
+        return replace(examine(new), file=file)
 
 
 def examine(file: Path) -> Backup:
@@ -126,7 +117,7 @@ def restore(settings: Settings, file: Path) -> Restored:
             if found.revision != REVISION:
                 _upgrade(settings, work)
             if truth is None:
-                before = transfer.copy(_in_file(settings, work), settings, replace_rows=True).before
+                before = transfer.copy(transfer.in_file(settings, work), settings, replace_rows=True).before
             else:
                 engine = make_engine(settings, create=True)
                 engine.dispose()
@@ -142,15 +133,11 @@ def restore(settings: Settings, file: Path) -> Restored:
 
 
 def _upgrade(settings: Settings, work: Path) -> None:
-    engine = make_engine(_in_file(settings, work))
+    engine = make_engine(transfer.in_file(settings, work))
     try:
         migrate.upgrade(engine)
     finally:
         engine.dispose()
-
-
-def _in_file(settings: Settings, file: Path) -> Settings:
-    return replace(settings, directory=DirectorySettings(f"sqlite:///{file}"))
 
 
 def _open(file: Path) -> sqlite3.Connection:
@@ -159,14 +146,6 @@ def _open(file: Path) -> sqlite3.Connection:
     return sqlite3.connect(
         f"file:{quote(str(file))}?mode={mode}", uri=True, timeout=LOCK_TIMEOUT, isolation_level=None
     )
-
-
-def _to_disk(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager

@@ -82,7 +82,7 @@ class Directory:
     def publish(self, *, rebuild: bool = False) -> publishing.Published:
         """Bring the look-ups up to date, or write them anew. Raises DirectoryError."""
         with plain_errors(self.settings):
-            return publishing.publish(self.settings.lookups, self.read, rebuild=rebuild, engine=self.engine)
+            return publishing.publish(self.settings.lookups, self.read, self.engine, rebuild=rebuild)
 
     def publish_after_commit(self) -> None:
         """Publish what was committed. Raises PartialError."""

@@ -102,19 +102,17 @@ class _Changed:
     addresses: frozenset[int]
 
 
-def is_behind(settings: LookupsSettings, read: Reader, engine: Engine | None = None) -> bool:
+def is_behind(settings: LookupsSettings, read: Reader, engine: Engine) -> bool:
     """Whether a place is missing, not whole, or behind the truth."""
     with read() as reading:
         newest = _newest(reading)
     return any(place.entry() != newest for place in places(settings, engine))
 
 
-def publish(
-    settings: LookupsSettings, read: Reader, *, rebuild: bool = False, engine: Engine | None = None
-) -> Published:
+def publish(settings: LookupsSettings, read: Reader, engine: Engine, *, rebuild: bool = False) -> Published:
     """Publish what is not published yet, or with `rebuild` everything. Raises DirectoryError.
 
-    With a PostgreSQL's `engine` to its schemas as well, where they are.
+    `read` opens the truth, `engine` the schemas beside it, where they are.
     """
     files = not settings.in_database
     if files and not settings.directory.is_dir():
@@ -136,13 +134,12 @@ def publish(
                     _write_all(connection, file, reading)
                 elif known != newest:
                     _write_changed(connection, file, reading, known[0])
+                    entries = max(entries, _entries_after(reading, known[0]))
             if anew or known != newest:
                 connection.execute("UPDATE published SET entry = ?, made_at = ?", newest)
                 written.append(place.name)
                 if anew and place.name not in rebuilt:
                     rebuilt.append(place.name)
-                if not anew:
-                    entries = max(entries, newest[0] - known[0])
     return Published(entries, tuple(written), tuple(rebuilt))
 
 
@@ -151,6 +148,11 @@ def _newest(reading: Connection) -> tuple[int, str]:
         select(journal.c.id, journal.c.made_at).order_by(journal.c.id.desc()).limit(1)
     ).first()
     return (0, "") if row is None else (row.id, row.made_at.isoformat())
+
+
+def _entries_after(reading: Connection, entry: int) -> int:
+    """How many there are: numbers leave gaps, as a sequence of PostgreSQL does."""
+    return reading.execute(select(func.count()).select_from(journal).where(journal.c.id > entry)).scalar_one()
 
 
 def is_known(reading: Connection, entry: tuple[int, str]) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import os
 import pwd
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from pathlib import Path
 
 from postmaster import served
 from postmaster.address import Address, parse_address
+from postmaster.directory.postgresql import check_secret
 from postmaster.dovecot import configuration as dovecot
 from postmaster.dovecot import doveadm
 from postmaster.errors import AddressError, ServerError
@@ -25,6 +27,8 @@ from postmaster.postfix import maps, postconf
 from postmaster.postfix.postconf import Service
 from postmaster.settings import Settings
 from postmaster.setup.options import SetupOptions
+
+_PASSWORD = re.compile(r"(\b\w*password *= *)\S+")  # libpq's, as Postfix and Dovecot have them
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +39,11 @@ class PlannedFile:
     content: str
     mode: int
     group: int = 0
+
+    @property
+    def shown(self) -> str:
+        """The content for people: no password in it."""
+        return _hidden(self.content)
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +204,10 @@ def _source(settings: Settings, server: str) -> Path | served.Database:
     if not lookups.in_database:
         return lookups.directory / f"{server}.db"
     url: str = getattr(lookups, f"{server}_url")
-    return served.database(url, server, settings.directory.url)
+    found = served.database(url, server, settings.directory.url)
+    if found.is_secret:
+        check_secret(settings.file, f"POSTMASTER_LOOKUPS_{server.upper()}_URL")
+    return found
 
 
 def _rights(source: Path | served.Database, group: str) -> tuple[int, int]:
@@ -226,8 +238,15 @@ def _file_differences(files: tuple[PlannedFile, ...]) -> list[Difference]:
     for file in files:
         before = _read(file.path)
         if before != file.content:
-            found.append(Difference(str(file.path), "file", before, file.content))
+            shown = None if before is None else _hidden(before)
+            after = file.shown if file.shown != shown else _hidden(file.content, "******** (another)")
+            found.append(Difference(str(file.path), "file", shown, after))
     return found
+
+
+def _hidden(text: str, what: str = "********") -> str:
+    """A file of ours for people: no password in it."""
+    return _PASSWORD.sub(rf"\1{what}", text)
 
 
 def _parameter_differences(
