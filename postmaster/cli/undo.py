@@ -8,6 +8,7 @@ import typer
 
 from postmaster.cli.history import change_row, line
 from postmaster.cli.state import DryRun, Output, Reason, Yes, confirm, print_record, say, state_of
+from postmaster.errors import PartialError
 from postmaster.render.output import Format
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
@@ -43,7 +44,7 @@ def undo(
     from postmaster.lifecycle import removal
 
     state = state_of(context)
-    numbers, entry = list(entries or ()), None
+    numbers, entry, failed = list(entries or ()), None, list[str]()
     words = " ".join([*map(str, numbers), *(["--restore-password"] if restore_password else [])])
     with state.directory(f"undo {words}".strip(), reason=reason) as directory:
         with directory.change(keep=False) as change:
@@ -55,7 +56,8 @@ def undo(
                 for one in planned.changes:
                     say(line(one))
             confirm(f"Undo {what}?", yes=yes)
-            planned, entry = removal.take_back(directory, numbers, restore_passwords=restore_password)
+            done = removal.take_back(directory, numbers, restore_passwords=restore_password)
+            planned, entry, failed = done.undone, done.entry, done.failed
     for note in planned.notes:
         say(f"note: {note}")
     if entry is not None:
@@ -74,3 +76,8 @@ def undo(
             ),
         },
     )
+    if failed:
+        raise PartialError(
+            f"it is undone, but not everything could be done: {'; '.join(failed)}",
+            hint="what is left is done by the next: postmaster user trash purge",
+        )
