@@ -169,18 +169,22 @@ class Change:
         row = self.connection.execute(_BY_ID[table.name], {"row_id": row_id}).mappings().one_or_none()
         return None if row is None else dict(row)
 
-    def _record(
-        self, table: Table, row_id: int, before: dict[str, Any] | None, after: dict[str, Any] | None
-    ) -> None:
-        assert table.name in JOURNALLED
+    def note(self) -> int:
+        """The number of the journal entry, which is made now if it is not: also for a change without rows."""
         if self._entry_id is None:
             values = {**self._entry, "undoes": self.undoes}
             key = self.connection.execute(insert(journal).values(values)).inserted_primary_key
             assert key is not None
             self._entry_id = int(key[0])
+        return self._entry_id
+
+    def _record(
+        self, table: Table, row_id: int, before: dict[str, Any] | None, after: dict[str, Any] | None
+    ) -> None:
+        assert table.name in JOURNALLED
         self._rows.append(
             {
-                "entry_id": self._entry_id,
+                "entry_id": self.note(),
                 "position": self._position,
                 "table_name": table.name,
                 "row_id": row_id,

@@ -133,7 +133,12 @@ class _Undo:
 
     def entry(self, entry: Entry) -> None:
         rows = history.changes(self._connection, entry.number, self._names)
-        if rows and all(row.table == removed_mailbox.name and row.after is None for row in rows):
+        if not rows:
+            raise RuleError(
+                f"entry {entry.number} put a copy of the directory in force and cannot be undone",
+                hint="restore what was kept of the state before, in the folder backups of state.directory",
+            )
+        if all(row.table == removed_mailbox.name and row.after is None for row in rows):
             raise RuleError(
                 f"entry {entry.number} deleted mail for good, and nothing brings it back",
                 hint="restore it from a backup",

@@ -113,6 +113,9 @@ def test_a_lock_ends_what_is_open_and_holds_what_waits_and_nobody_elses(
     # Again is no harm, and finds nothing more.
     again = json.loads(lab.postmaster("user", "lock", amy, "--yes", "-o", "json").stdout)
     assert (again["entry"], again["held"], again["sessions_ended"]) == (None, 0, 0)
+    refused = lab.postmaster("user", "unlock", amy, "--password-stdin", stdin=f"{PASSWORD}\n", expect=2)
+    assert "that is the password that the account was locked with" in refused.stderr
+    assert not lab.may_login("imap", amy)
     new = "another battery staple"
     opened = lab.postmaster("user", "unlock", amy, "--password-stdin", "-o", "json", stdin=f"{new}\n")
     assert json.loads(opened.stdout)["app_passwords_revoked"] == ["phone"]
