@@ -122,21 +122,13 @@ def restore(
         notes: tuple[str, ...] = ()
         if one.left.mail == "delete" or one.place == "none":
             notes += ("the mail is gone for good",)
-        # First in a dry run: a refusal must not have moved anything.
-        for keep in (False, True):
-            if keep and one.place == "trash" and one.left.mail != "delete":
-                bring_back(directory, [one.left.mail_id])
-            try:
-                with directory.change(keep=keep) as change:
-                    told = undo.restore_user(change, one.left.account_id, restore_passwords=restore_passwords)
-                    user = told.user
-                    if password_hash is not None:
-                        user = users.set_password(change, user.address, password_hash)
-            except PartialError:
-                raise  # kept, and the look-ups follow with the next command
-            except BaseException:
-                _finish(directory)
-                raise
+        with _back_unless_kept(directory), directory.change() as change:
+            told = undo.restore_user(change, one.left.account_id, restore_passwords=restore_passwords)
+            user = told.user
+            if password_hash is not None:
+                user = users.set_password(change, user.address, password_hash)
+            if one.place == "trash" and one.left.mail != "delete":
+                _bring_back(directory, [one.left.mail_id])
     return user, (*notes, *told.notes), change.number
 
 
@@ -247,8 +239,20 @@ def _finish(directory: Directory, progress: Progress = lambda _: None) -> dict[s
     return stays
 
 
-def bring_back(directory: Directory, mail_ids: Iterable[str]) -> None:
-    """Move folders out of the trash, for users who are about to be there again. Raises ServerError."""
+@contextmanager
+def _back_unless_kept(directory: Directory) -> Iterator[None]:
+    """Put folders back into the trash where the change that they were brought back for is not kept."""
+    try:
+        yield
+    except PartialError:
+        raise  # it is kept, and the look-ups follow with the next command
+    except BaseException:
+        _finish(directory)
+        raise
+
+
+def _bring_back(directory: Directory, mail_ids: Iterable[str]) -> None:
+    """Move folders out of the trash, within the change that makes their users again. Raises ServerError."""
     if directory.settings.mail.root.is_dir():
         with open_folders(directory.settings.mail) as folders:
             for mail_id in mail_ids:
@@ -273,16 +277,11 @@ def take_back(
     """
     with _alone(directory):
         _finish(directory)
-        with directory.change(keep=False) as change:
-            planned = undo.undo(change, numbers, restore_passwords=restore_passwords)
-        numbers = [one.number for one in planned.entries]
-        rows = [(one.before, one.after) for one in planned.changes if one.table == "account"]
-        try:
-            bring_back(directory, [after["mail_id"] for before, after in rows if after and before is None])
-            with directory.change() as change:
-                done = undo.undo(change, numbers, restore_passwords=restore_passwords)
-        finally:
-            stays = _finish(directory)
+        with _back_unless_kept(directory), directory.change() as change:
+            done = undo.undo(change, numbers, restore_passwords=restore_passwords)
+            rows = [(one.before, one.after) for one in done.changes if one.table == "account"]
+            _bring_back(directory, [after["mail_id"] for before, after in rows if after and before is None])
+        stays = _finish(directory)
     touched = {row["mail_id"] for pair in rows for row in pair if row}
     return TakenBack(done, change.number, [stays[one].message for one in sorted(touched & stays.keys())])
 

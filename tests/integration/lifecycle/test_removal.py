@@ -185,7 +185,7 @@ def test_what_a_crash_left_is_finished_by_the_next_command(
     folder = folder_of(directory, "amy@example.org")
     if step == "back":  # the folder was moved, and the truth not yet changed
         removal.remove(directory, A("amy@example.org"))
-        removal.bring_back(directory, [folder.name])
+        removal._bring_back(directory, [folder.name])
     else:  # the truth was changed, and the folder not yet moved
         with directory.change() as change:
             users.remove(change, A("amy@example.org"), mail=step)
@@ -357,7 +357,7 @@ def test_a_folder_in_the_way_is_told_and_both_stay(house: Builder, directory: Di
     removal.remove(directory, A("amy@example.org"))
     (folder / "Maildir").mkdir(parents=True)
     with pytest.raises(ServerError, match="is there already"):
-        removal.bring_back(directory, [folder.name])
+        removal._bring_back(directory, [folder.name])
     assert folder.exists()
 
 
