@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from postmaster.cli.history import change_row, line
-from postmaster.cli.state import DryRun, Output, Reason, Yes, confirm, print_record, say, state_of
+from postmaster.cli.state import DryRun, Output, Reason, Yes, confirm, print_record, progress, say, state_of
 from postmaster.errors import PartialError
 from postmaster.render.output import Format
 
@@ -49,9 +49,10 @@ def undo(
     numbers, entry, failed = list(entries or ()), None, list[str]()
     words = " ".join([*map(str, numbers), *(["--restore-password"] if restore_password else [])])
     with state.directory(f"undo {words}".strip(), reason=reason) as directory:
+        tell = progress()
         if dry_run or not yes:
             with directory.change(keep=False) as change:
-                undone = undoing.undo(change, numbers, restore_passwords=restore_password)
+                undone = undoing.undo(change, numbers, restore_passwords=restore_password, progress=tell)
             numbers = [one.number for one in undone.entries]
         if not dry_run:
             if not yes:
@@ -61,7 +62,7 @@ def undo(
                     say(f"and {len(undone.changes) - SHOWN} more; --dry-run -o json has them all")
                 what = "; ".join(f"{one.number} ({one.command})" for one in undone.entries)
                 confirm(f"Undo {what}?", yes=False)
-            done = removal.take_back(directory, numbers, restore_passwords=restore_password)
+            done = removal.take_back(directory, numbers, restore_passwords=restore_password, progress=tell)
             undone, entry, failed = done.undone, done.entry, done.failed
     for note in undone.notes:
         say(f"note: {note}")

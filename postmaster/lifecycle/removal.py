@@ -269,7 +269,11 @@ class TakenBack:
 
 
 def take_back(
-    directory: Directory, numbers: Sequence[int] = (), *, restore_passwords: bool = False
+    directory: Directory,
+    numbers: Sequence[int] = (),
+    *,
+    restore_passwords: bool = False,
+    progress: Progress = lambda _: None,
 ) -> TakenBack:
     """Undo entries of the journal, with the mail of users who come and go.
 
@@ -278,7 +282,7 @@ def take_back(
     with _alone(directory):
         _finish(directory)
         with _back_unless_kept(directory), directory.change() as change:
-            done = undo.undo(change, numbers, restore_passwords=restore_passwords)
+            done = undo.undo(change, numbers, restore_passwords=restore_passwords, progress=progress)
             rows = [(one.before, one.after) for one in done.changes if one.table == "account"]
             _bring_back(directory, [after["mail_id"] for before, after in rows if after and before is None])
         stays = _finish(directory)
