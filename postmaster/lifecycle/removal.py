@@ -14,7 +14,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -76,7 +76,8 @@ def remove(
         stays = _finish(directory).get(user.mail_id)
         if stays is not None:
             done.failed.append(f"{what}: {stays.message}")
-        done.place = _place(directory, user.mail_id)
+        with suppress(PostmasterError):  # what is wrong with the folders is told already
+            done.place = _place(directory, user.mail_id)
     return done
 
 
@@ -115,8 +116,10 @@ def restore(
             if one.left.address == where and account_id in (None, one.left.account_id)
         ]
         if not found:
+            which = "" if account_id is None else f"of number {account_id} "
             raise NotFoundError(
-                f"no removed user had the address {where}", hint="postmaster user trash list shows who did"
+                f"no removed user {which}had the address {where}",
+                hint="postmaster user trash list shows who did",
             )
         one = found[-1]
         notes: tuple[str, ...] = ()
@@ -162,7 +165,6 @@ def to_purge(
 def purge(directory: Directory, chosen: Sequence[Mailbox], *, progress: Progress = lambda _: None) -> Purged:
     """Delete these for good, and what an earlier purge left. Those that were brought back meanwhile stay."""
     with _alone(directory):
-        _finish(directory)
         present = {one.left for one in list_all(directory)}
         chosen = [one for one in chosen if one.left in present]
         if chosen:

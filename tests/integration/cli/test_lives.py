@@ -62,6 +62,13 @@ def test_a_restore_is_an_entry_of_the_history_with_its_reason(house: Cli, tmp_pa
     assert "longer than" in house("directory", "restore", copy, "--yes", "--reason", "x" * 1001, expect=2).err
 
 
+def test_a_number_that_no_entry_has_is_refused(house: Cli) -> None:
+    for number in ("0", str(2**63), "9" * 30, "x"):
+        for words in (("history", "--entry", number), ("undo", number, "--yes")):
+            assert len(house(*words, expect=2).err.splitlines()) == 1
+    assert "has no entry" in house("undo", str(2**63 - 1), "--yes", expect=1).err
+
+
 def test_an_account_does_not_open_with_what_it_was_locked_with(house: Cli) -> None:
     house("user", "password", AMY, "--password-stdin", stdin="stolen password\n")
     house("user", "lock", AMY, "--yes", expect=None)

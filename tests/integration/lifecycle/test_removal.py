@@ -141,6 +141,8 @@ def test_what_changed_since_is_no_obstacle_to_bring_a_user_back_and_is_told(
     _, notes, _ = removal.restore(directory, A("amy@example.org"))
     assert "team@example.org leads elsewhere or nowhere now, and stays so" in notes
     removal.remove(directory, A("amy@example.org"))
+    with pytest.raises(NotFoundError, match="no removed user of number 99 had the address amy"):
+        removal.restore(directory, A("amy@example.org"), account_id=99)
     house.alias("amy@example.org", "bob@example.org")
     with pytest.raises(ConflictError, match="something else stands in the way"):
         removal.restore(directory, A("amy@example.org"))
@@ -164,6 +166,12 @@ def test_purging_goes_by_age_and_name_and_leaves_what_was_kept(house: Builder, d
     assert ([one.left.address for one in done.mailboxes], done.failed) == ([A("amy@example.org")], [])
     assert trash(directory) == []
     assert list((directory.settings.mail.root / ".trash").iterdir()) == []
+    house.remove("alias", "team@example.org")
+    with directory.change() as change:  # one that was cut short
+        users.remove(change, A("bob@example.org"), mail="delete")
+    done = removal.purge(directory, removal.to_purge(directory))
+    assert [one.left.address for one in done.mailboxes] == [A("bob@example.org")]
+    assert trash(directory) == []
 
 
 def test_an_undo_takes_the_mail_along(house: Builder, directory: Directory) -> None:
@@ -350,6 +358,17 @@ def test_commands_that_move_mail_wait_for_one_another(house: Builder, directory:
         os.close(lock)
     finishing.join(30)
     assert not finishing.is_alive()
+
+
+def test_a_removal_that_was_kept_is_told_though_the_folders_cannot_be_looked_at(
+    house: Builder, directory: Directory
+) -> None:
+    directory.settings = replace(
+        directory.settings, mail=replace(directory.settings.mail, user="no-such-account")
+    )
+    gone = removal.remove(directory, A("amy@example.org"))
+    assert gone.failed == ["moving the mail: there is no account no-such-account, which mail belongs to"]
+    assert (gone.place, gone.entry is None) == (None, False)
 
 
 def test_a_folder_in_the_way_is_told_and_both_stay(house: Builder, directory: Directory) -> None:
