@@ -29,6 +29,7 @@ from postmaster.files import complete, make_folder
 from postmaster.settings import Settings
 
 MODE = 0o600
+TRIES = 5  # to keep what was there, while others write
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +90,19 @@ def examine(file: Path) -> Backup:
         )
 
 
+def locked(file: Path) -> set[str]:
+    """The logins that are locked in a copy that `examine` accepted."""
+    with _plain_errors(file), closing(_open(file)) as copy:
+        names = {name for _, name, *_ in copy.execute("PRAGMA table_info(account)")}
+        if "locked_at" not in names:
+            return set()
+        rows = copy.execute(
+            "SELECT a.local_part || '@' || d.name FROM account u JOIN address a ON a.id = u.id"
+            " JOIN domain d ON d.id = a.domain_id WHERE u.locked_at IS NOT NULL"
+        )
+        return {login for (login,) in rows}
+
+
 def restore(settings: Settings, file: Path) -> Restored:
     """Put a copy in force as the truth. A copy of an older version is upgraded on the way.
 
@@ -104,9 +118,6 @@ def restore(settings: Settings, file: Path) -> Restored:
     make_folder(folder, 0o700)
     truth = settings.directory.file
     before = None
-    if truth is not None and truth.exists():
-        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ")
-        before = backup(settings, folder / f"before-restore-{stamp}.db").file
     near = truth or folder / "directory.db"
     work = near.with_name(f".{near.name}.{os.getpid()}.restore")
     with _plain_errors(near):
@@ -119,17 +130,32 @@ def restore(settings: Settings, file: Path) -> Restored:
             if truth is None:
                 before = transfer.copy(transfer.in_file(settings, work), settings, replace_rows=True).before
             else:
+                was_there = truth.exists()
                 engine = make_engine(settings, create=True)
                 engine.dispose()
                 with (
                     closing(_open(work)) as own,
                     closing(sqlite3.connect(truth, timeout=LOCK_TIMEOUT, isolation_level=None)) as target,
                 ):
+                    if was_there:
+                        before = _keep(settings, folder, target)
                     own.backup(target)
         finally:
             for one in (work, work.with_name(work.name + "-journal")):
                 one.unlink(missing_ok=True)
     return Restored(found, REVISION if found.revision != REVISION else None, before)
+
+
+def _keep(settings: Settings, folder: Path, truth: sqlite3.Connection) -> Path:
+    """A copy of the truth, with all that others write while it is made. Raises DirectoryError."""
+    for _ in range(TRIES):
+        version = truth.execute("PRAGMA data_version").fetchone()
+        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ")
+        kept = backup(settings, folder / f"before-restore-{stamp}.db").file
+        if truth.execute("PRAGMA data_version").fetchone() == version:
+            return kept
+        kept.unlink()
+    raise DirectoryError("others write to the directory all the time", hint="stop them, and try again")
 
 
 def _upgrade(settings: Settings, work: Path) -> None:

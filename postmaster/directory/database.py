@@ -171,17 +171,21 @@ class Change:
         row = self.connection.execute(_BY_ID[table.name], {"row_id": row_id}).mappings().one_or_none()
         return None if row is None else dict(row)
 
-    def _record(
-        self, table: Table, row_id: int, before: dict[str, Any] | None, after: dict[str, Any] | None
-    ) -> None:
-        assert table.name in JOURNALLED
+    def note(self) -> int:
+        """The number of the journal entry, which is made now if it is not: also for a change without rows."""
         if self._entry_id is None:
             values = {**self._entry, "undoes": self.undoes}
             key = self.connection.execute(insert(journal).values(values)).inserted_primary_key
             assert key is not None
             self._entry_id = int(key[0])
+        return self._entry_id
+
+    def _record(
+        self, table: Table, row_id: int, before: dict[str, Any] | None, after: dict[str, Any] | None
+    ) -> None:
+        assert table.name in JOURNALLED
         state = (as_json(before), as_json(after))
-        self._rows.append((self._entry_id, self._position, table.name, row_id, *state, table.name in HASHES))
+        self._rows.append((self.note(), self._position, table.name, row_id, *state, table.name in HASHES))
         self._position += 1
         if len(self._rows) >= JOURNAL_BATCH:
             self.write_journal()

@@ -29,6 +29,7 @@ MAXIMUM_OCTETS = 1024  # Dovecot's login processes read at most 1 KiB
 MEMORY_KIB = 19 * 1024
 PASSES = 2
 LANES = 1
+OURS = "{ARGON2ID}"  # what the hashes made here begin with
 
 _B64 = r"[A-Za-z0-9+/]"
 _CRYPT64 = r"[./A-Za-z0-9]"
@@ -87,7 +88,7 @@ def check_password(text: str) -> str:
 def hash_password(text: str) -> str:
     """`{ARGON2ID}$argon2id$…` of a password that `check_password` accepts. Raises PasswordError."""
     hashed: str = _argon2id().hash(check_password(text))
-    return "{ARGON2ID}" + hashed
+    return OURS + hashed
 
 
 def hash_many(texts: Sequence[str]) -> Generator[str, None, None]:
@@ -129,10 +130,10 @@ def matches(text: str, stored: str) -> bool:
 
 def verify(text: str, stored: str) -> bool:
     """Whether the password is the one that an argon2id hash of ours was made from."""
-    scheme, _, hashed = stored.partition("}")
-    if scheme != "{ARGON2ID":
-        raise PasswordError(f"hashes of scheme {scheme.lstrip('{')} are verified by Dovecot alone")
-    return bool(_argon2id().verify(unicodedata.normalize("NFC", text), hashed))
+    if not stored.startswith(OURS):
+        scheme = stored.partition("}")[0].lstrip("{")
+        raise PasswordError(f"hashes of scheme {scheme} are verified by Dovecot alone")
+    return bool(_argon2id().verify(unicodedata.normalize("NFC", text), stored.removeprefix(OURS)))
 
 
 def check_hash(text: str) -> str:

@@ -130,7 +130,7 @@ def apply(
             try:
                 if gone:
                     end_sessions(directory.settings, gone)
-                    removal.finish(directory)
+                    failed += removal.finish(directory)
             except PostmasterError as error:
                 failed.append(error.message)
             if output is Format.table:
