@@ -18,7 +18,7 @@ match_head = re.compile(rf"({STAMP}) (\S++) ([^\s\[:]++)(?:\[(\d{{1,10}})\])?: "
 
 _RFC5424 = re.compile(
     rb"^<\d{1,3}>1 (\S++) (\S++) (\S++) (?:-|(\d{1,10})) \S++ "
-    rb"(?:-|(?:\[(?:[^\]\\\n]|\\.)*+\])++) ?(?:\xef\xbb\xbf)?",
+    rb"(?:-|(?>(?:\[(?>(?:[^\]\\\n]|\\.)*)\])+)) ?(?:\xef\xbb\xbf)?",
     re.MULTILINE | re.ASCII,
 )
 _PRIORITY = re.compile(rb"^<\d{1,3}>(?=[A-Z\d])", re.MULTILINE | re.ASCII)

@@ -1,4 +1,4 @@
-"""Postfix's log: one line taken apart, and a log file followed from its present end.
+"""Postfix's log: one line taken apart, and a log followed from its present end.
 
 A line may have any of the forms of `forms.py`. The tag can have several parts (`postfix/submission/smtpd`).
 What the line says is an event (`events.py`).
@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from postmaster.postfix import journal
 from postmaster.postfix.events import LINE_LIMIT, PROGRAMS, Event, parse
 from postmaster.postfix.forms import match_head, plain
 
@@ -47,18 +48,21 @@ def parse_line(text: str) -> Line | None:
 
 
 class Follower:
-    """What is written into log files from now on, over their rotation.
+    """What is written into log files from now on, over their rotation; where none is there, into the journal.
 
     A file that is moved away is read to its end before its successor is begun; one that is cut to nothing
-    in place is begun again. Files that are not there, or may not be read, are left out: `readable` says
-    whether any is left.
+    in place is begun again. What may not be read is left out: `readable` says whether anything is left.
     """
 
     def __init__(self, files: Iterable[Path]) -> None:
-        self._tails: list[_Tail] = []
-        for file in dict.fromkeys(files):
+        self._tails: list[_Tail | journal.Tail] = []
+        wanted = dict.fromkeys(files)
+        for file in wanted:
             with suppress(OSError):
                 self._tails.append(_Tail(file))
+        if not any(file.exists() for file in wanted) and journal.is_kept():
+            with suppress(OSError):
+                self._tails.append(journal.Tail())
 
     @property
     def readable(self) -> bool:

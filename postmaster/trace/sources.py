@@ -30,6 +30,7 @@ from pathlib import Path
 
 from postmaster import parallel
 from postmaster.errors import NotFoundError, ProcessError, UsageError
+from postmaster.postfix import journal
 from postmaster.postfix.forms import moment_of, plain
 from postmaster.postfix.logfiles import log_files
 from postmaster.postfix.stamps import Clock
@@ -109,7 +110,7 @@ def find(settings: Settings, named: Sequence[Path] = ()) -> list[list[Source]]:
     logs = [found for path in wanted if (found := _rotated(path))]
     if logs:
         return logs
-    if Path("/run/systemd/journal").is_dir():
+    if journal.is_kept():
         return [[Source(None, time.time())]]
     raise NotFoundError(
         f"there is no log: {', '.join(map(str, wanted))} does not exist, and no journal is kept",
@@ -363,10 +364,10 @@ def _read(source: Source, period: Period, notes: Notes) -> Generator[bytes, None
         yield from standard_input()
         return
     if source.path is None:
-        argv = ["journalctl", "--quiet", "--no-pager", "--all", "--output=json", "SYSLOG_FACILITY=2"]
         # Whole seconds on either side; the lines of the period are cut out of them.
-        argv += [f"--since=@{math.floor(period.since)}"] if period.since is not None else []
-        argv += [f"--until=@{math.ceil(period.until)}"] if period.until is not None else []
+        since = [f"--since=@{math.floor(period.since)}"] if period.since is not None else []
+        until = [f"--until=@{math.ceil(period.until)}"] if period.until is not None else []
+        argv = journal.command(*since, *until)
     else:
         argv = [source.program, "-dc", "--", str(source.path)]
     try:

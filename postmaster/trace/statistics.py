@@ -38,7 +38,7 @@ SENT, DEFERRED, BOUNCED = b"sent", (b"deferred", b"SOFTBOUNCE"), b"bounced"
 # looked at when it changes. A block's first byte tells which form it has; a line of the other form is read
 # by the slow lane.
 _TAG = (
-    r"(?:postfix/|(?:[^ \[\n/]++/)++)"
+    r"(?:postfix/|(?>(?:[^ \[\n/]++/)+))"
     r"(smtpd|qmgr|cleanup|lmtp|smtp|pickup|bounce|local|virtual|error|postscreen)\[\d++\]: "
 )
 _TLS = (
