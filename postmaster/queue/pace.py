@@ -85,6 +85,7 @@ class Flushed:
 
     done: list[Done]
     stopped_by: str | None = None
+    is_interrupted: bool = False  # by the keyboard: what was triggered until then is told
 
 
 def flush(
@@ -121,6 +122,7 @@ class _Flush:
         self._tried: dict[int, float] = {}  # index -> when
         self._keys = {(message.instance, message.queue_id): message for message in messages}
         self._stopped: str | None = None
+        self._is_interrupted = False
         self._looked = 0.0
 
     def all(self) -> Flushed:
@@ -129,6 +131,23 @@ class _Flush:
                 raise NotFoundError(f"there is no Postfix instance {message.instance}")
         self._watch.follow(self._messages)
         self._watch.listen(self._hear)
+        try:
+            self._go_through()
+        except KeyboardInterrupt:  # the usual end of a slow flush
+            self._is_interrupted = True
+            self._stopped = self._stopped or "the keyboard"
+        for at, message in enumerate(self._messages):
+            if at not in self._outcomes:
+                self._outcomes[at] = (
+                    self._so_far(message)
+                    if at in self._tried
+                    else Done(message, "not tried", f"stopped by: {self._stopped}")
+                )
+        done = [self._outcomes[at] for at in range(len(self._messages))]
+        return Flushed(done, self._stopped, self._is_interrupted)
+
+    def _go_through(self) -> None:
+        """Trigger one after another at their pace, then wait for the last outcomes."""
         due = time.monotonic()
         for at, message in enumerate(self._messages):
             self._rest(due)
@@ -141,14 +160,6 @@ class _Flush:
         while len(self._outcomes) < len(self._tried) and time.monotonic() < ends:
             time.sleep(PAUSE)
             self._collect()
-        for at, message in enumerate(self._messages):
-            if at not in self._outcomes:
-                self._outcomes[at] = (
-                    self._so_far(message)
-                    if at in self._tried
-                    else Done(message, "not tried", f"stopped by: {self._stopped}")
-                )
-        return Flushed([self._outcomes[at] for at in range(len(self._messages))], self._stopped)
 
     def _rest(self, due: float) -> None:
         """Wait for the next one's turn, reading what comes meanwhile."""
@@ -213,9 +224,8 @@ class _Flush:
                 self._look_through_postqueue(place, own)
 
     def _look_into(self, place: Instance, own: set[int]) -> None:
-        next(
-            iter((place.spool / "deferred").iterdir()), None
-        )  # a folder that may not be read hides its files
+        # A folder that may not be read hides its files.
+        next(iter((place.spool / "deferred").iterdir()), None)
         for at in own:
             message = self._messages[at]
             found = locate(place, message.queue_id)

@@ -68,6 +68,27 @@ class Stories:
     is_cut: bool = False
 
 
+class Beside:
+    """Lines that belong to messages without their queue IDs, by what joins them; each list in order."""
+
+    def __init__(self, lines: Iterable[Line]) -> None:
+        self.lines = sorted(lines, key=lambda line: line.order)
+        self.mails: dict[str, list[tuple[Line, dovecot.Mail]]] = {}  # by Dovecot's session
+        self._processes: dict[tuple[str, ...], list[Line]] = {}
+        for line in self.lines:
+            self._processes.setdefault(_process_of(line), []).append(line)
+            if isinstance(line.event, dovecot.Mail) and line.event.origin.session is not None:
+                self.mails.setdefault(line.event.origin.session, []).append((line, line.event))
+
+    def by_process_of(self, line: Line) -> list[Line]:
+        """What the process that wrote a line wrote besides."""
+        return self._processes.get(_process_of(line), [])
+
+
+def _process_of(line: Line) -> tuple[str, ...]:
+    return line.pid, line.program, line.instance, line.host
+
+
 def stories(logs: Logs, query: Query) -> Stories:
     """All stories of the messages that are asked for, oldest first."""
     keys, alone = search.seeds(logs, query)
@@ -77,8 +98,9 @@ def stories(logs: Logs, query: Query) -> Stories:
     rules = rules[-MOST:]
     asked: set[tuple[str, float]] = {(_process(line), line.time) for line in rules}
     beside = {line.place: line for line in search.near(logs, _encoded(asked))}
+    index = Beside(beside.values())
     for rule in rules:
-        begun = _begun_after(rule, beside.values())
+        begun = _begun_after(rule, index)
         if begun is None:
             refusals.append(rule)  # no mail came of it
         else:
@@ -95,19 +117,20 @@ def stories(logs: Logs, query: Query) -> Stories:
         for line in search.gather(logs, new):
             lines.setdefault(line.place, line)
         ordered = sorted(lines.values(), key=lambda line: line.order)
-        lives = _chosen(ordered, list(beside.values()), query)
+        lives = _chosen(ordered, index, query)
         keys |= {(life.instance, life.queue_id) for life in lives}
         keys |= {key for life in lives for line in life.lines for key in _linked(line)}
         for _step in range(2):  # Dovecot's lines are found first, what they lead to then
-            tokens = {one for life in lives for one in _tokens(life, beside.values())} - asked
+            tokens = {one for life in lives for one in _tokens(life, index)} - asked
             asked |= tokens
             for line in search.near(logs, _encoded(tokens)):
                 beside.setdefault(line.place, line)
-        keys |= _come_back(lives, list(beside.values()))
+            index = Beside(beside.values())
+        keys |= _come_back(lives, index)
     else:
         is_cut = True
     ordered = sorted(lines.values(), key=lambda line: line.order)
-    return Stories(_stories(ordered, list(beside.values()), refusals, query), logs.begin(), is_cut)
+    return Stories(_stories(ordered, index, refusals, query), logs.begin(), is_cut)
 
 
 def _encoded(tokens: Iterable[tuple[str, float]]) -> list[tuple[bytes, float]]:
@@ -125,15 +148,10 @@ def _is_rule(line: Line) -> bool:
     return isinstance(event, postfix.Policy) and event.queue_id is None and event.effect != "reject"
 
 
-def _same_process(line: Line, other: Line) -> bool:
-    return (line.pid, line.program, line.instance, line.host) == (
-        other.pid, other.program, other.instance, other.host)  # fmt: skip
-
-
-def _begun_after(rule: Line, beside: Iterable[Line]) -> Key | None:
+def _begun_after(rule: Line, beside: Beside) -> Key | None:
     """The message that a session began after a rule."""
-    for line in sorted(beside, key=lambda one: one.order):
-        if line.order <= rule.order or not _same_process(rule, line):
+    for line in beside.by_process_of(rule):
+        if line.order <= rule.order:
             continue
         match line.event:
             case postfix.Client(queue_id=queue_id):
@@ -143,21 +161,17 @@ def _begun_after(rule: Line, beside: Iterable[Line]) -> Key | None:
     return None
 
 
-def _lives(lines: Iterable[Line], beside: Iterable[Line]) -> list[Life]:
+def _lives(lines: Iterable[Line], beside: Beside) -> list[Life]:
     """Lives from lines, each with the rules of its session that came before it."""
     lives = list(of_lines(lines))
-    sessions: dict[tuple[str, str, str, str], list[Line]] = {}
-    for line in beside:
-        sessions.setdefault((line.pid, line.program, line.instance, line.host), []).append(line)
-    if not any(map(_is_rule, beside)):
+    if not any(map(_is_rule, beside.lines)):
         return lives
     for life in lives:
         first = life.lines[0]
         if not isinstance(first.event, postfix.Client):
             continue
         rules: list[Line] = []
-        session = sessions.get((first.pid, first.program, first.instance, first.host), [])
-        for line in sorted(session, key=lambda one: one.order):
+        for line in beside.by_process_of(first):
             if line.order >= first.order:
                 break
             if isinstance(line.event, postfix.Connect | postfix.Disconnect | postfix.Client):
@@ -168,7 +182,7 @@ def _lives(lines: Iterable[Line], beside: Iterable[Line]) -> list[Life]:
     return lives
 
 
-def _chosen(lines: Iterable[Line], beside: list[Line], query: Query) -> list[Life]:
+def _chosen(lines: Iterable[Line], beside: Beside, query: Query) -> list[Life]:
     """The lives that are followed further: those that are asked for, and what they led to."""
     return [
         life
@@ -205,7 +219,7 @@ def session_of(event: postfix.Delivery) -> str | None:
     return found[1] if found else None
 
 
-def _tokens(life: Life, beside: Iterable[Line]) -> list[tuple[str, float]]:
+def _tokens(life: Life, beside: Beside) -> list[tuple[str, float]]:
     """Texts that other lines of the message's sessions contain, with a moment near them."""
     found = []
     for line in life.lines:
@@ -226,21 +240,17 @@ def _tokens(life: Life, beside: Iterable[Line]) -> list[tuple[str, float]]:
     return found + [(f": message-id={mail.message_id}", line.time) for line, mail in _redirects(life, beside)]
 
 
-def _redirects(life: Life, beside: Iterable[Line]) -> list[tuple[Line, dovecot.Mail]]:
+def _redirects(life: Life, beside: Beside) -> list[tuple[Line, dovecot.Mail]]:
     """What Sieve sent on of a message."""
-    sessions = _sessions(life)
     return [
-        (line, line.event)
-        for line in beside
-        if isinstance(line.event, dovecot.Mail)
-        and line.event.action == "forwarded"
-        and len(line.event.message_id) > 2
-        and line.event.origin.session in sessions
-        and line.event.message_id in life.message_ids
+        (line, mail)
+        for session in sorted(_sessions(life))
+        for line, mail in beside.mails.get(session, ())
+        if mail.action == "forwarded" and len(mail.message_id) > 2 and mail.message_id in life.message_ids
     ]
 
 
-def _come_back(lives: Iterable[Life], beside: list[Line]) -> set[Key]:
+def _come_back(lives: Iterable[Life], beside: Beside) -> set[Key]:
     """Queue IDs under which a content filter or a redirect gave a mail back."""
     given = {
         queued[1]
@@ -254,13 +264,13 @@ def _come_back(lives: Iterable[Life], beside: list[Line]) -> set[Key]:
             names.update(life.message_ids)
     return {
         (line.instance, line.event.queue_id)
-        for line in beside
+        for line in beside.lines
         if (isinstance(line.event, postfix.Client) and line.event.queue_id in given)
         or (isinstance(line.event, postfix.MessageId) and line.event.message_id in names)
     }
 
 
-def _stories(lines: list[Line], beside: list[Line], refusals: list[Line], query: Query) -> list[Story]:
+def _stories(lines: list[Line], beside: Beside, refusals: list[Line], query: Query) -> list[Story]:
     found = [
         story for story in _components(_lives(lines, beside), beside) if any(map(query.takes, story.lives))
     ]
@@ -271,7 +281,7 @@ def _stories(lines: list[Line], beside: list[Line], refusals: list[Line], query:
     return sorted(found, key=lambda story: story.begin)
 
 
-def _components(lives: list[Life], beside: list[Line]) -> list[Story]:
+def _components(lives: list[Life], beside: Beside) -> list[Story]:
     """Lives put together by their edges."""
     named: dict[Key, list[Life]] = {}
     by_id: dict[str, list[Life]] = {}
@@ -357,22 +367,21 @@ def _edges(life: Life) -> Iterable[Edge]:
                     yield Edge("filtered", own, (life.instance, found[1]), line.time)
 
 
-def _session_lines(life: Life, beside: Iterable[Line]) -> list[Line]:
+def _session_lines(life: Life, beside: Beside) -> list[Line]:
     """What the SMTP sessions of a message said without its ID: connect, TLS, lost, disconnect."""
     found: list[Line] = []
     for line in life.lines:
         match line.event:
             case postfix.Client():
-                found += _session_around(line, [one for one in beside if _same_process(line, one)])
+                found += _session_around(line, beside.by_process_of(line))
             case postfix.Delivery() if "[" in line.event.relay:
                 name = postfix.peer(line.event.relay)
                 begin = line.time - (sum(line.event.delays[2:]) if line.event.delays else 0.0) - SLACK
                 found += [
                     one
-                    for one in beside
+                    for one in beside.by_process_of(line)
                     if isinstance(one.event, postfix.Tls)
                     and one.event.direction == "to"
-                    and (one.pid, one.program, one.host) == (line.pid, line.program, line.host)
                     and begin <= one.time
                     and one.order < line.order
                     and name == (one.event.name, one.event.address)
@@ -384,7 +393,7 @@ def _session_around(line: Line, same: list[Line]) -> list[Line]:
     """From the last connect of its client before a message began to the next disconnect, by one process."""
     assert isinstance(line.event, postfix.Client)
     client, found, is_open = (line.event.name, line.event.address), list[Line](), False
-    for one in sorted(same, key=lambda each: each.order):
+    for one in same:
         event = one.event
         if not isinstance(event, postfix.Connect | postfix.Disconnect | postfix.Tls | postfix.Lost):
             continue
@@ -401,16 +410,15 @@ def _session_around(line: Line, same: list[Line]) -> list[Line]:
     return found
 
 
-def _dovecot_lines(story: Story, beside: Iterable[Line]) -> list[Line]:
+def _dovecot_lines(story: Story, beside: Beside) -> list[Line]:
     """Dovecot's lines of the LMTP sessions, for this message's recipients and Message-ID."""
     ids = {name for life in story.lives for name in life.message_ids}
     sessions = {session for life in story.lives for session in _sessions(life)}
     return [
         line
-        for line in beside
-        if isinstance(line.event, dovecot.Mail)
-        and line.event.origin.session in sessions
-        and (line.event.message_id in ids or not line.event.message_id)
+        for session in sessions
+        for line, mail in beside.mails.get(session, ())
+        if mail.message_id in ids or not mail.message_id
     ]
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import ipaddress
 import math
 import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -31,7 +32,6 @@ from postmaster.trace.sources import (
     Period,
     Source,
     blocks,
-    clip,
     placed_blocks,
     shares,
     standard_input,
@@ -136,7 +136,6 @@ def _kept(source: Source) -> Source:
 _files: list[IO[bytes]] = []
 
 Key = tuple[str, str]  # instance, queue ID
-Window = tuple[float, float, set[bytes]]  # from, to, texts
 
 
 #: Gives the lines that it finds in a block, in its order, each with its beginning there.
@@ -289,37 +288,46 @@ def near(logs: Logs, tokens: Iterable[tuple[bytes, float]]) -> list[Line]:
 
     Plain files and the journal are asked for each stretch of time; a compressed file is read once for all.
     """
-    windows: list[Window] = []
-    for token, moment in sorted(tokens, key=lambda item: item[1]):
+    ordered = sorted(tokens, key=lambda item: item[1])
+    windows: list[tuple[float, float]] = []
+    for _, moment in ordered:
         begin, end = moment - BEFORE, moment + AFTER
         if windows and begin <= windows[-1][1]:
-            last = windows[-1]
-            windows[-1] = (last[0], max(last[1], end), last[2] | {token})
+            windows[-1] = (windows[-1][0], max(windows[-1][1], end))
         else:
-            windows.append((begin, end, {token}))
+            windows.append((begin, end))
     if not windows:
         return []
     found: dict[tuple[int, int, int], Line] = {}
-    for begin, end, texts in windows:
-        look = partial(_lines_with_any, frozenset(texts))
+    look = partial(_lines_near, ordered, [moment for _, moment in ordered])
+    for begin, end in windows:
         for line in logs.each(look, Period(begin, end), lambda source: not source.program):
             found.setdefault(line.place, line)
-    once = partial(_lines_in_windows, windows)
-    for line in logs.each(once, Period(windows[0][0], windows[-1][1]), lambda source: bool(source.program)):
+    for line in logs.each(look, Period(windows[0][0], windows[-1][1]), lambda source: bool(source.program)):
         found.setdefault(line.place, line)
     return sorted(found.values(), key=lambda line: line.order)
 
 
-def _lines_in_windows(windows: Sequence[Window], block: bytes, clock: Clock) -> list[tuple[int, Line]]:
-    """Of a block, which may be longer than a window, the lines that each window wants."""
-    found: dict[int, Line] = {}
+def _lines_near(
+    tokens: Sequence[tuple[bytes, float]], moments: Sequence[float], block: bytes, clock: Clock
+) -> list[tuple[int, Line]]:
+    """Of a block the lines with a text, near its moment. Only texts whose moment is near the block are looked
+    for: a message of many asks for its own stretch of the log, not for all of it.
+    """
     first, last = _times_of(block, clock)
-    for begin, end, texts in windows:
-        if begin <= last and first < end:
-            from_, to = clip(block, Period(begin, end), clock)
-            for at, line in _lines_with_any(frozenset(texts), block[from_:to], clock):
-                found[from_ + at] = line
-    return sorted(found.items())
+    texts: dict[bytes, list[float]] = {}
+    for text, moment in tokens[bisect_left(moments, first - AFTER) : bisect_right(moments, last + BEFORE)]:
+        texts.setdefault(text, []).append(moment)
+    begins: set[int] = set()
+    for text, own in texts.items():
+        at = 0
+        while (at := block.find(text, at)) >= 0:
+            begin = block.rfind(b"\n", 0, at) + 1
+            when = clock.of_line(block[begin : begin + 64])
+            if when is not None and any(one - BEFORE <= when < one + AFTER for one in own):
+                begins.add(begin)
+            at += len(text)
+    return _lines_at(block, sorted(begins), clock)
 
 
 def _times_of(block: bytes, clock: Clock) -> tuple[float, float]:
@@ -328,16 +336,6 @@ def _times_of(block: bytes, clock: Clock) -> tuple[float, float]:
     at = block.rfind(b"\n", 0, -1) + 1
     last = clock.of_line(block[at : at + 64])
     return -math.inf if first is None else first, math.inf if last is None else last
-
-
-def _lines_with_any(texts: frozenset[bytes], block: bytes, clock: Clock) -> list[tuple[int, Line]]:
-    begins: set[int] = set()
-    for text in texts:
-        at = 0
-        while (at := block.find(text, at)) >= 0:
-            begins.add(block.rfind(b"\n", 0, at) + 1)
-            at += len(text)
-    return _lines_at(block, sorted(begins), clock)
 
 
 def _both(one: Period, other: Period) -> Period:

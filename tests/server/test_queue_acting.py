@@ -597,6 +597,21 @@ def test_a_paced_flush_keeps_its_pace_and_stops_when_the_other_side_says_so(queu
     assert all(queue.where(one) == "deferred" for one in stopped)
 
 
+def test_a_flush_that_the_keyboard_ends_tells_what_it_did(queue: Queue) -> None:
+    ids = [queue.submit(f"{name}@elsewhere.test") for name in ("fine", "never1", "never2")]
+    from postmaster.queue import pace
+
+    def interrupt(_settled: int) -> None:
+        raise KeyboardInterrupt
+
+    with listening(queue.lab.status.outbound_port) as sink, Watch(queue.places, []) as watch:
+        messages = [queue.message(one) for one in ids]
+        told = pace.flush(messages, pace.FlushOptions(interval=60), queue.places, watch, interrupt)
+        assert told.is_interrupted
+        assert [one.outcome for one in told.done] == ["sent", "not tried", "not tried"]
+        assert len(sink.messages) == 1
+
+
 def test_a_flush_without_a_log_looks_at_the_queue(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
     ids = {name: queue.submit(f"{name}@elsewhere.test") for name in ("fine", "later")}
     from postmaster.queue import pace

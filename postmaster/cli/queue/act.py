@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +14,7 @@ from postmaster.cli.queue.choose import Chosen, choosing
 from postmaster.cli.sharing import Command, share
 from postmaster.cli.sharing import Options as Shared
 from postmaster.cli.state import DryRun, Output, Yes, bar, say
-from postmaster.errors import UsageError
+from postmaster.errors import PostmasterError, UsageError
 from postmaster.render.output import Format, size
 
 if TYPE_CHECKING:
@@ -111,6 +112,10 @@ def flush(
         begun.close(number, told.done)
         if told.stopped_by:
             say(f"stopped: {told.stopped_by}")
+        if told.is_interrupted:
+            with suppress(PostmasterError):  # that not all was done is known
+                begun.tell(asked.output, found, number, told.done)
+            raise KeyboardInterrupt
         begun.tell(asked.output, found, number, told.done)
 
 

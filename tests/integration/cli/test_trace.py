@@ -64,6 +64,15 @@ def test_a_log_of_any_form_tells_the_same(bare: Cli, log: Path, form: str) -> No
         assert [len(row["lines"]) for row in made] == [len(row["lines"]) for row in expected]
 
 
+def test_a_message_among_many_is_told_as_it_is_alone(bare: Cli, log: Path) -> None:
+    """What is looked for beside a message is looked for near it, however many others are asked for."""
+    many = bare("trace", "d0.example", "--log", str(log), "--limit", "0", "-o", "json").json
+    assert len(many) > 20
+    for row in many[::7]:
+        (alone,) = bare("trace", row["queue_ids"][0], "--log", str(log), "-o", "json").json
+        assert alone == row
+
+
 def test_csv_has_a_line_for_each_message(bare: Cli, log: Path) -> None:
     rows = list(
         csv.DictReader(io.StringIO(bare("trace", "traced@d0.example", "--log", str(log), "-o", "csv").out))
