@@ -17,8 +17,10 @@ What it does not: say what happened to a file between two reads. Sources: `rec_t
 
 from __future__ import annotations
 
+import math
 import os
 import re
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -209,10 +211,13 @@ def walk(
                 continue
 
 
-def count(spool: str, queues: Sequence[str] = QUEUES, *, share: tuple[int, int] = (0, 1)) -> int:
+def count(
+    spool: str, queues: Sequence[str] = QUEUES, *, share: tuple[int, int] = (0, 1), ends: float = math.inf
+) -> int:
     """How many files the walk would find, by their names alone: in a third of its time.
 
-    With `share=(k, n)`, the k-th of n parts, which are all of them together.
+    With `share=(k, n)`, the k-th of n parts, which are all of them together. Raises TimeoutError where there
+    are folders left at `ends` on the monotonic clock.
     """
     number, (part, parts) = 0, share
     below: list[str] = []
@@ -223,6 +228,8 @@ def count(spool: str, queues: Sequence[str] = QUEUES, *, share: tuple[int, int] 
     deepest = FOLDER_DEPTH + spool.count("/") + 1
     while below:
         folder = below.pop()
+        if time.monotonic() > ends:
+            raise TimeoutError
         if folder.count("/") <= deepest:
             files, folders = _names(folder)
             number += files
