@@ -17,10 +17,8 @@ What it does not: say what happened to a file between two reads. Sources: `rec_t
 
 from __future__ import annotations
 
-import math
 import os
 import re
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -211,30 +209,29 @@ def walk(
                 continue
 
 
-def count(
-    spool: str, queues: Sequence[str] = QUEUES, *, share: tuple[int, int] = (0, 1), ends: float = math.inf
-) -> int:
+def count(spool: str, queues: Sequence[str] = QUEUES, *, share: tuple[int, int] = (0, 1)) -> int:
     """How many files the walk would find, by their names alone: in a third of its time.
 
-    With `share=(k, n)`, the k-th of n parts, which are all of them together. Raises TimeoutError where there
-    are folders left at `ends` on the monotonic clock.
+    With `share=(k, n)`, the k-th of n parts, which are all of them together.
     """
-    number, (part, parts) = 0, share
+    return sum(counts(spool, queues, share=share))
+
+
+def counts(spool: str, queues: Sequence[str] = QUEUES, *, share: tuple[int, int] = (0, 1)) -> Iterator[int]:
+    """The same, folder by folder."""
+    part, parts = share
     below: list[str] = []
     for queue in queues:
         files, folders = _names(os.path.join(spool, queue))
         below += [one for one in folders if _DIGITS.find(one[-1]) % parts == part]
-        number += 0 if part else files  # those beside hashed folders are the first part's
+        yield 0 if part else files  # those beside hashed folders are the first part's
     deepest = FOLDER_DEPTH + spool.count("/") + 1
     while below:
         folder = below.pop()
-        if time.monotonic() > ends:
-            raise TimeoutError
         if folder.count("/") <= deepest:
             files, folders = _names(folder)
-            number += files
+            yield files
             below += folders
-    return number
 
 
 def _names(folder: str) -> tuple[int, list[str]]:

@@ -146,20 +146,20 @@ def survey(
 def count(settings: Settings, *, now: int, stale: float, ends: float = math.inf) -> Survey:
     """How many messages are where, by the files' names alone: a moment's work in a large queue too.
 
-    Instances whose spool may not be read are not in it, nor queues that could not be counted until `ends`.
-    Raises ServerError.
+    Instances whose spool may not be read are not in it, nor what could not be counted until `ends`, on the
+    monotonic clock. Raises ServerError.
     """
     found = _start(now, stale)
     for instance in chosen(settings.postfix.config_directory):
         if source_of(instance) == "spool":
             found.instances.append(instance.name)
             for queue in spool.QUEUES:
-                try:
-                    number = spool.count(str(instance.spool), [queue], ends=ends)
-                except TimeoutError:
-                    found.is_cut = True
-                else:
-                    found.queues[instance.name, queue] = Waiting(number)
+                here = found.queues[instance.name, queue] = Waiting()
+                for number in spool.counts(str(instance.spool), [queue]):
+                    here.messages += number
+                    if time.monotonic() > ends:
+                        found.is_cut = True
+                        break
     return found
 
 

@@ -65,7 +65,8 @@ def run(context: Context) -> Iterator[Finding]:
             yield from _size(context, found, instance)
         yield from _of_instance(context, found, instance)
         if found.is_cut:
-            message = f"{unseen.get(instance, 0)} messages were not looked at in time"
+            number = "some" if counted.is_cut else unseen.get(instance, 0)
+            message = f"{number} messages were not looked at in time"
             yield _unseen(
                 *_named(instance), f"{message}: how old they are, and what is left over, is not known"
             )

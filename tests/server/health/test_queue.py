@@ -254,8 +254,9 @@ def test_a_hundred_thousand_messages_on_a_busy_machine(tmp_path: Path) -> None:
             print(f"{deadline:g} s: {took:.2f} s; " + "; ".join(f"{f.object}: {f.message}" for f in found))
             assert took < deadline + 1
             told = {one.object: one for one in found}
-            assert told["size"].message == "100000 messages wait"
-            assert told["deferred"].message.startswith("100000 messages")
+            if not told["size"].message.endswith("not counted in time"):
+                assert told["size"].message == "100000 messages wait"
+                assert told["deferred"].message.startswith("100000 messages")
             is_whole = told["deferred"].code == "queue-old" and "oldest seen" not in told["deferred"].message
             assert is_whole or told["spool"].code == "queue-unread"
     finally:

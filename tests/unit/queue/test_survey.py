@@ -113,6 +113,7 @@ def test_names_that_cannot_be_counted_in_time_are_said_to_be_missing(large: Writ
     found = module.count(known(large), now=0, stale=3600, ends=0.0)
     assert found.is_cut
     assert found.instances == ["-"]
+    assert found.messages < large.messages
 
 
 @pytest.mark.server

@@ -84,6 +84,7 @@ def test_where_not_even_the_names_can_be_counted_in_time_that_is_said(
     told = judged(monkeypatch, found, Last(900.0, {("queue", "size", "messages"): 7.0}), counted)
     assert told["size"].message == "7 messages wait, and more that were not counted in time"
     assert "growth" not in told, "there is nothing to compare"
+    assert told["spool"].message.startswith("some messages were not looked at in time")
 
 
 def test_growth_is_told_from_the_run_before_and_may_be_negative(monkeypatch: pytest.MonkeyPatch) -> None:
