@@ -260,8 +260,10 @@ def _elsewhere(settings: Settings, now: int, stale: float, ends: float) -> Surve
     import base64
     import pickle
 
+    left = min(LONGEST, (ends - time.monotonic()) * PATIENCE)
+    if left <= 0:
+        raise ProcessError("no time was left to read the queue's files")
     asked = base64.b64encode(pickle.dumps((settings, now, stale, ends)))
-    left = min(LONGEST, max(0.01, ends - time.monotonic()) * PATIENCE)
     done = run([sys.executable, "-P", "-m", "postmaster.queue.survey"], stdin=asked, timeout=left)
     try:
         found = pickle.loads(base64.b64decode(done.stdout))

@@ -187,7 +187,7 @@ def within(log: Iterable[Source], period: Period) -> list[Source]:
     return chosen
 
 
-def blocks(source: Source, period: Period, notes: Notes) -> Iterator[bytes]:
+def blocks(source: Source, period: Period, notes: Notes) -> Generator[bytes]:
     """The source's lines of the period, in blocks of whole lines of the usual form."""
     for _, block in placed_blocks(source, period, notes):
         yield block

@@ -102,12 +102,12 @@ def check(
     ] = False,
 ) -> None:
     """Run the checks, all at once, keep the run, and say what is wrong and what to do."""
+    from postmaster.health.alone import BusyError
     from postmaster.health.finding import Severity
     from postmaster.health.judge import thresholds
     from postmaster.health.record import Wish, report
     from postmaster.health.run import choose
     from postmaster.health.schedule import SENDING, parse_every
-    from postmaster.health.state import BusyError
 
     if changes and output in _STATES:
         raise UsageError(f"{output} tells how it is, not what changed", hint="leave --changes out")
