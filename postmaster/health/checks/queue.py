@@ -115,11 +115,10 @@ def _of_instance(context: Context, found: Survey, instance: str) -> Iterator[Fin
     for queue in ("maildrop", "incoming", "active", "deferred"):
         here = found.queue(instance, queue)
         number = Measure("messages", here.messages, "", minimum=0)
+        age = _age(found, here.oldest, at_most(warning), at_most(critical))
         if here.oldest is None:
-            message = f"{here.messages} messages" if here.messages else "empty"
-            yield Finding("queue", of(queue), OK, Severity.ok, message, measures=(number,))
+            yield _none_seen(of(queue), here.messages, "empty", age, number)
             continue
-        age = Measure("age", max(0, found.now - here.oldest), "s", at_most(warning), at_most(critical), 0)
         why = f": {here.reason[:REASON_CHARACTERS]}" if here.reason else ""
         oldest = "the oldest seen" if found.is_cut else "the oldest"
         message = f"{here.messages} messages, {oldest} {_hours(age.value)} old ({here.oldest_id}){why}"
@@ -132,6 +131,19 @@ def _of_instance(context: Context, found: Survey, instance: str) -> Iterator[Fin
     else:
         files = _files(found, instance)
         yield from (one for one in files if one.code != OK or not found.is_cut)
+
+
+def _age(found: Survey, since: int | None, warning: Range, critical: Range | None) -> Measure:
+    """How long something has waited: nothing, where nothing waits, so that each run has the measure."""
+    waited = 0 if since is None else max(0, found.now - since)
+    return Measure("age", waited, "s", warning, critical, 0)
+
+
+def _none_seen(name: str, messages: int, empty: str, age: Measure, number: Measure) -> Finding:
+    """A queue of which no message was looked at: it has none, or there was no time."""
+    if messages:
+        return Finding("queue", name, OK, Severity.ok, f"{messages} messages", measures=(number,))
+    return Finding("queue", name, OK, Severity.ok, empty, measures=(age, number))
 
 
 def _growth(context: Context, found: Survey, of: _Name, waiting: int, show: str) -> Finding:
@@ -152,11 +164,10 @@ def _set_aside(found: Survey, instance: str, longest: float) -> Iterator[Finding
     of, choose = _named(instance)
     held = found.queue(instance, "hold")
     number = Measure("messages", held.messages, "", minimum=0)
+    age = _age(found, held.since, at_most(longest), None)
     if held.since is None:
-        message = f"{held.messages} messages" if held.messages else "nothing is on hold"
-        yield Finding("queue", of("hold"), OK, Severity.ok, message, measures=(number,))
+        yield _none_seen(of("hold"), held.messages, "nothing is on hold", age, number)
     else:
-        age = Measure("age", max(0, found.now - held.since), "s", at_most(longest), None, 0)
         message = f"{held.messages} messages, one of them for {_hours(age.value)}"
         remedy = f"postmaster queue list 'queue=hold'{choose}, then queue release or queue delete"
         yield _judged(of("hold"), "hold-forgotten", message, age, remedy, number)

@@ -164,6 +164,7 @@ def test_changes_alone(bare: Cli, found: Set, monkeypatch: pytest.MonkeyPatch) -
     assert bare("health", "check", "--changes").out == ""
     rows = bare("health", "check", "--changes", "-o", "json").json["changes"]
     assert [(row["change"], row["status"], row["before"]) for row in rows] == [("ended", "ok", "critical")]
+    assert rows[0]["remedy"] is None, "there is nothing left to do"
     csv = bare("health", "check", "--changes", "-o", "csv").out
     assert csv.strip().split(",") == list(EVENT_KEYS)
     assert bare("health", "check", "--changes", "-o", "json").json["changes"] == []

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -197,9 +197,9 @@ def test_a_server_that_says_nothing_costs_the_command_its_deadline(place: Callab
 def test_two_commands_at_once(place: Callable[[], Path]) -> None:
     """The second says so in one line and ends, as the run before did; the state is the first one's."""
     folder = place()
-    with silent() as port:
-        base = settings_in(folder, deadline=3.0)
-        settings = replace(base, server=ServerSettings(smtp_port=port))
+    with ExitStack() as waiting:
+        base = settings_in(folder, deadline=60.0)
+        settings = replace(base, server=ServerSettings(smtp_port=waiting.enter_context(silent())))
         command = [*COMMAND, "--config", str(written(settings, folder)), "health", "check", "services"]
         with report(settings, [Check("queue", "", {}, ill)]):
             pass
@@ -209,6 +209,7 @@ def test_two_commands_at_once(place: Callable[[], Path]) -> None:
             plugin = subprocess.run(
                 [*command, "-o", "nagios"], capture_output=True, text=True, timeout=60, check=False
             )
+            waiting.close()  # which ends what the first one waits for
             first.communicate(timeout=60)
     assert first.returncode == 2
     words = "another health check is under way; mail was critical in the run before it"

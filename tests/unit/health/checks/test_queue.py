@@ -87,6 +87,14 @@ def test_where_not_even_the_names_can_be_counted_in_time_that_is_said(
     assert told["spool"].message.startswith("some messages were not looked at in time")
 
 
+def test_an_empty_queue_has_the_measures_of_a_full_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A threshold is for each run, and a chart has no holes."""
+    found = Survey(1000, 3600, instances=["-"])
+    for name in ("maildrop", "incoming", "active", "deferred", "hold"):
+        told = judged(monkeypatch, found)[name]
+        assert [(one.name, one.value) for one in told.measures] == [("age", 0), ("messages", 0)]
+
+
 def test_growth_is_told_from_the_run_before_and_may_be_negative(monkeypatch: pytest.MonkeyPatch) -> None:
     found = Survey(1000, 3600, instances=["-"])
     assert judged(monkeypatch, found)["growth"].measures == ()
