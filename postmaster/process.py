@@ -10,9 +10,10 @@ import os
 import subprocess
 import threading
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import wraps
+from pathlib import Path
 from typing import IO, Any, ParamSpec, TypeVar
 
 from postmaster.errors import ProcessError
@@ -246,6 +247,28 @@ def _complaint(result: Finished, secrets: Sequence[str]) -> str:
 def _tell(command: str, outcome: str) -> None:
     for observer in observers:
         observer(command, outcome)
+
+
+def children(pid: int) -> list[int]:
+    """The processes that a process started; none where it is gone.
+
+    From /proc/PID/task/TID/children (proc(5)); where the kernel has no such files, from all processes.
+    """
+    if not Path(f"/proc/self/task/{os.getpid()}/children").exists():
+        return [each for each in map(int, filter(str.isdigit, os.listdir("/proc"))) if _parent(each) == pid]
+    found: list[int] = []
+    with suppress(OSError):
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            found += map(int, (task / "children").read_text(encoding="ascii").split())
+    return found
+
+
+def _parent(pid: int) -> int | None:
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+        return int(text.rpartition(")")[2].split()[1])
+    except (OSError, IndexError, ValueError):
+        return None
 
 
 def current_actor() -> str:

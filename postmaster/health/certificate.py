@@ -7,20 +7,24 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from postmaster.health.finding import Measure, Severity
 from postmaster.health.ranges import at_least
+from postmaster.health.talk import any_certificate
+from postmaster.process import shared
 from postmaster.settings import HealthSettings
 
 if TYPE_CHECKING:
     import ssl
 
     from cryptography import x509
+
+Answer = TypeVar("Answer")
 
 CODES = {
     "certificate-expired": "the certificate that is served is no longer good",
@@ -46,24 +50,36 @@ class Problem:
     remedy: str
 
 
-def trusting(settings: HealthSettings) -> tuple[ssl.SSLContext, str | None]:
-    """A client that trusts the system's authorities and what `health.ca_file` has, and why it does not.
-
-    A certificate that is named itself is trusted as it is, whoever signed it.
+def looked_at(
+    ask: Callable[[ssl.SSLContext], Answer], ca_file: str
+) -> tuple[Answer, ssl.SSLCertVerificationError | None]:
+    """What is said to a client that trusts what is trusted here, or else to one that takes any certificate;
+    and why it had to. Names are looked at apart, so that all that is wrong is said. Raises what `ask` does.
     """
     import ssl
 
-    context = as_clients_do()
-    context.check_hostname = False  # names are looked at apart, so that all that is wrong is said
-    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-    if settings.ca_file:
+    for client in (_quick, _thorough):
         try:
-            context.load_verify_locations(cafile=settings.ca_file)
-        except ssl.SSLError:
-            return context, f"{settings.ca_file} has no certificate in PEM form"
-        except OSError as error:
-            return context, f"{settings.ca_file} cannot be read: {error.strerror}"
-    return context, None
+            return ask(client(ca_file)), None
+        except ssl.SSLCertVerificationError as error:
+            distrust = error.with_traceback(None)  # which would keep all that it went through
+    return ask(any_certificate()), distrust
+
+
+def trusting(ca_file: str) -> ssl.SSLContext:
+    """A client that trusts the system's authorities and what a file in PEM form has, if that can be read.
+
+    A certificate that is named itself is trusted as it is, whoever signed it.
+    """
+    context = as_clients_do()
+    context.check_hostname = False
+    _add(context, ca_file)
+    return context
+
+
+def trouble(ca_file: str) -> str | None:
+    """Why what this file has cannot be trusted; None where it can, or where none is named."""
+    return _add(any_certificate(), ca_file)
 
 
 def as_clients_do() -> ssl.SSLContext:
@@ -76,6 +92,39 @@ def as_clients_do() -> ssl.SSLContext:
     context = ssl.create_default_context()
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     return context
+
+
+def _quick(ca_file: str) -> ssl.SSLContext:
+    """As `trusting`, of the system's authorities only those that are found by a hash of their names: to read
+    all of them takes longer than a handshake."""
+    import ssl
+
+    context = any_certificate()
+    context.verify_mode = ssl.CERT_REQUIRED
+    folder = ssl.get_default_verify_paths().capath
+    if folder:
+        context.load_verify_locations(capath=folder)
+    _add(context, ca_file)
+    return context
+
+
+@shared
+def _thorough(ca_file: str) -> ssl.SSLContext:
+    return trusting(ca_file)
+
+
+def _add(context: ssl.SSLContext, ca_file: str) -> str | None:
+    import ssl
+
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    if ca_file:
+        try:
+            context.load_verify_locations(cafile=ca_file)
+        except ssl.SSLError:
+            return f"{ca_file} has no certificate in PEM form"
+        except OSError as error:
+            return f"{ca_file} cannot be read: {error.strerror}"
+    return None
 
 
 def days_left(certificate: x509.Certificate) -> float:
@@ -159,10 +208,9 @@ def weakness(certificate: x509.Certificate) -> str:
     return ""
 
 
-def host_names(settings_names: Iterable[str], fallback: str) -> list[str]:
-    """The names that a certificate must have: the settings', else the server's; no address, no lone word."""
-    wanted = list(settings_names) or [fallback]
-    return [name for name in wanted if "." in name and not _is_address(name)]
+def host_names(given: Iterable[str]) -> list[str]:
+    """Those that a certificate can be asked to have: no address, no lone word."""
+    return [name for name in given if "." in name and not _is_address(name)]
 
 
 def _is_address(text: str) -> bool:

@@ -54,7 +54,7 @@ def judge(findings: Sequence[Finding], given: Sequence[Threshold]) -> tuple[list
     if any(not one.name for one in given) and len(all_names) > 1:
         raise UsageError(
             f"a range alone is for one measure, this run has {len(all_names)}",
-            hint="say which, as in --warn queue.oldest.age=3600; -o json shows them",
+            hint="say which, as in --warn queue.deferred.age=3600; -o json shows them",
         )
     met: set[str] = set()
     result = [_judged(one, given, met) for one in findings]

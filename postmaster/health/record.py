@@ -14,20 +14,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from postmaster.errors import PostmasterError
+from postmaster.health.alone import BusyError, Lock, alone, news_of_stuck
 from postmaster.health.changes import Acknowledgement, Event, Known, Problem, step, tell
 from postmaster.health.finding import Check, Finding, Last, Severity, worst
 from postmaster.health.report import Missed, Report, Reported, Series
 from postmaster.health.run import run
-from postmaster.health.state import (
-    DAY,
-    BusyError,
-    Lock,
-    State,
-    alone,
-    news_of_stuck,
-    open_state,
-    storable,
-)
+from postmaster.health.state import DAY, State, open_state, storable
 from postmaster.settings import Settings
 
 CHARTS = 30 * DAY  # how far back charts go

@@ -144,7 +144,7 @@ def _reaches(logs: Sequence[Sequence[Source]], since: float) -> bool:
         if source.is_plain:
             return True  # cut to the lines before it, and not empty
         found = blocks(source, before, Notes())
-        with closing(found):  # type: ignore[type-var]
+        with closing(found):
             if next(found, None) is not None:
                 return True
     return False

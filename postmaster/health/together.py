@@ -9,6 +9,11 @@ from typing import TypeVar
 Answer = TypeVar("Answer")
 
 
+class _Failed:
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+
 def together(jobs: Iterable[Callable[[], Answer]], ends: float) -> Iterator[Answer]:
     """The jobs' answers in the order in which they come, until `ends` on the monotonic clock.
 
@@ -18,26 +23,26 @@ def together(jobs: Iterable[Callable[[], Answer]], ends: float) -> Iterator[Answ
     import queue  # here: to list the checks starts without them
     import threading
 
-    answers: queue.SimpleQueue[tuple[bool, Answer | Exception]] = queue.SimpleQueue()
+    answers: queue.SimpleQueue[Answer | _Failed] = queue.SimpleQueue()
 
     def work(job: Callable[[], Answer]) -> None:
         try:
-            answers.put((True, job()))
+            answers.put(job())
         except Exception as error:
-            answers.put((False, error))
+            answers.put(_Failed(error))
 
     threads = [threading.Thread(target=work, args=(job,), daemon=True) for job in jobs]
     for thread in threads:
         thread.start()
-    failed: Exception | None = None
+    failed: _Failed | None = None
     for _ in threads:
         try:
-            is_good, answer = answers.get(timeout=max(0.01, ends - time.monotonic()))
+            answer = answers.get(timeout=max(0.01, ends - time.monotonic()))
         except queue.Empty:
             break
-        if is_good:
-            yield answer  # type: ignore[misc]
+        if isinstance(answer, _Failed):
+            failed = failed or answer
         else:
-            failed = failed or answer  # type: ignore[assignment]
+            yield answer
     if failed is not None:
-        raise failed
+        raise failed.error

@@ -214,20 +214,24 @@ def count(spool: str, queues: Sequence[str] = QUEUES, *, share: tuple[int, int] 
 
     With `share=(k, n)`, the k-th of n parts, which are all of them together.
     """
-    number, (part, parts) = 0, share
+    return sum(counts(spool, queues, share=share))
+
+
+def counts(spool: str, queues: Sequence[str] = QUEUES, *, share: tuple[int, int] = (0, 1)) -> Iterator[int]:
+    """The same, folder by folder."""
+    part, parts = share
     below: list[str] = []
     for queue in queues:
         files, folders = _names(os.path.join(spool, queue))
         below += [one for one in folders if _DIGITS.find(one[-1]) % parts == part]
-        number += 0 if part else files  # those beside hashed folders are the first part's
+        yield 0 if part else files  # those beside hashed folders are the first part's
     deepest = FOLDER_DEPTH + spool.count("/") + 1
     while below:
         folder = below.pop()
         if folder.count("/") <= deepest:
             files, folders = _names(folder)
-            number += files
+            yield files
             below += folders
-    return number
 
 
 def _names(folder: str) -> tuple[int, list[str]]:

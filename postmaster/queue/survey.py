@@ -11,8 +11,10 @@ long a message was on hold where the spool may not be read.
 
 from __future__ import annotations
 
+import math
 import sys
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +23,7 @@ from postmaster.errors import ProcessError
 from postmaster.postfix import place, spool
 from postmaster.postfix.instances import Instance, chosen
 from postmaster.postfix.queue import Listing
-from postmaster.process import run
+from postmaster.process import one_reading, run
 from postmaster.queue import summary
 from postmaster.queue.message import Message
 from postmaster.queue.read import SMALL, count_files, gather, source_of
@@ -29,6 +31,8 @@ from postmaster.queue.summary import Group, Summary
 from postmaster.settings import Settings
 
 DAY = 86400  # seconds
+LONGEST = 600.0  # seconds that a survey by a process of its own may take
+PATIENCE = 1.2  # times the time that is left, in which such a process must have told what it has
 NAMED = 20  # files that are named of each kind
 LOGS = ("defer", "bounce", "trace")
 NEED = summary.needs("reason") | {"queue_name", "instance", "expires", "damage", "path"}
@@ -66,8 +70,13 @@ class Survey:
     incidents: int = 0  # different reasons
     put_off: int = 0  # recipients that wait for any of them
     unreadable: int = 0
+    is_cut: bool = False  # time was up before all was looked at
     instances: list[str] = field(default_factory=list)
     by_postqueue: list[str] = field(default_factory=list)  # instances whose spool may not be read
+
+    @property
+    def messages(self) -> int:
+        return sum(one.messages for one in self.queues.values())
 
     def waiting(self, instance: str) -> int:
         """How many messages wait for Postfix, those on hold not counted."""
@@ -75,6 +84,15 @@ class Survey:
 
     def queue(self, instance: str, queue: str) -> Waiting:
         return self.queues.get((instance, queue)) or Waiting()
+
+    def complete(self, counted: Survey) -> dict[str, int]:
+        """Where time was up, take the numbers that names told; gives how many messages were not looked at."""
+        unseen: dict[str, int] = {}
+        for key, named in counted.queues.items():
+            seen = self.queues.setdefault(key, Waiting())
+            unseen[key[0]] = unseen.get(key[0], 0) + max(0, named.messages - seen.messages)
+            seen.messages = max(seen.messages, named.messages)
+        return unseen
 
     def _note(self, files: dict[str, list[str]], kind: str, instance: str, path: str) -> None:
         self.counts[instance, kind] = self.counts.get((instance, kind), 0) + 1
@@ -110,50 +128,68 @@ class Survey:
                 self.first_to_expire[instance] = min(first, message.expires)
 
 
-def survey(settings: Settings, *, now: int, stale: float, timeout: float = 60.0) -> Survey:
-    """Look at every message of every instance. `stale` in seconds. Raises ProcessError, ServerError."""
-    if threading.active_count() > 1 and (count_files(settings) or 0) > SMALL:
-        return _elsewhere(settings, now, stale, timeout)
-    return look(settings, now=now, stale=stale)
+def survey(
+    settings: Settings, *, now: int, stale: float, ends: float = math.inf, files: int | None = None
+) -> Survey:
+    """Look at every message of every instance. `stale` in seconds. Raises ProcessError, ServerError.
+
+    At `ends`, on the monotonic clock, it tells of what was looked at by then; of what is left over nothing.
+    `files`: how many there are, where that is known.
+    """
+    if files is None:
+        files = count_files(settings) or 0
+    if threading.active_count() > 1 and files > SMALL:
+        return _elsewhere(settings, now, stale, ends)
+    return look(settings, now=now, stale=stale, ends=ends)
 
 
-def count(settings: Settings, *, now: int, stale: float) -> Survey:
-    """How many messages are where, by the files' names alone: what there is time for where a survey has none.
+def count(settings: Settings, *, now: int, stale: float, ends: float = math.inf) -> Survey:
+    """How many messages are where, by the files' names alone: a moment's work in a large queue too.
 
-    Instances whose spool may not be read are not in it. Raises ServerError.
+    Instances whose spool may not be read are not in it, nor what could not be counted until `ends`, on the
+    monotonic clock. Raises ServerError.
     """
     found = _start(now, stale)
     for instance in chosen(settings.postfix.config_directory):
         if source_of(instance) == "spool":
             found.instances.append(instance.name)
-            for queue, _, _ in spool.walk(str(instance.spool)):
-                found.queues.setdefault((instance.name, queue), Waiting()).messages += 1
+            for queue in spool.QUEUES:
+                here = found.queues[instance.name, queue] = Waiting()
+                for number in spool.counts(str(instance.spool), [queue]):
+                    here.messages += number
+                    if time.monotonic() > ends:
+                        found.is_cut = True
+                        break
     return found
 
 
-def look(settings: Settings, *, now: int, stale: float) -> Survey:
-    """The same in this process and its forks."""
+def look(settings: Settings, *, now: int, stale: float, ends: float = math.inf) -> Survey:
+    """The same in this process and its forks, all of which end soon after `ends`."""
     listing = Listing()
 
     def parts(messages: Iterable[Message]) -> Iterator[Survey]:
         part = _start(now, stale)
         for message in messages:
             part.take(message)
+            if time.monotonic() > ends:
+                part.is_cut = True
+                break
             if part.reasons.is_full:
                 yield part
                 part = _start(now, stale)
         yield part
 
     whole = _start(now, stale)
+    known = chosen(settings.postfix.config_directory)
     for part in gather(settings, listing, parts, need=NEED):
         _merge(whole, part)
     _sum_up(whole)
-    for instance in chosen(settings.postfix.config_directory):
+    for instance in known:
         whole.instances.append(instance.name)
-        if source_of(instance) == "spool":
-            _add_orphans(whole, instance)
-        else:
+        if source_of(instance) != "spool":
             whole.by_postqueue.append(instance.name)
+        elif not whole.is_cut:
+            _add_orphans(whole, instance)
     whole.unreadable = listing.unreadable
     return whole
 
@@ -189,6 +225,7 @@ def _merge(one: Survey, other: Survey) -> Survey:
         for instance, paths in more.items():
             own[instance] = [*own.get(instance, ()), *paths][:NAMED]
     summary.merge(one.reasons, other.reasons)
+    one.is_cut = one.is_cut or other.is_cut
     return one
 
 
@@ -218,13 +255,16 @@ def _changed(path: str | None, *, of_inode: bool = False) -> int | None:
     return int(status.st_ctime if of_inode else status.st_mtime)
 
 
-def _elsewhere(settings: Settings, now: int, stale: float, timeout: float) -> Survey:
-    """A survey by a process of its own, which may fork."""
+def _elsewhere(settings: Settings, now: int, stale: float, ends: float) -> Survey:
+    """A survey by a process of its own, which may fork; the clock is one for all processes."""
     import base64
     import pickle
 
-    asked = base64.b64encode(pickle.dumps((settings, now, stale)))
-    done = run([sys.executable, "-P", "-m", "postmaster.queue.survey"], stdin=asked, timeout=timeout)
+    left = min(LONGEST, (ends - time.monotonic()) * PATIENCE)
+    if left <= 0:
+        raise ProcessError("no time was left to read the queue's files")
+    asked = base64.b64encode(pickle.dumps((settings, now, stale, ends)))
+    done = run([sys.executable, "-P", "-m", "postmaster.queue.survey"], stdin=asked, timeout=left)
     try:
         found = pickle.loads(base64.b64decode(done.stdout))
     except (ValueError, pickle.UnpicklingError, EOFError) as error:
@@ -240,8 +280,9 @@ def _serve() -> None:
     # Not __main__'s own classes, which could not be read where they are wanted.
     from postmaster.queue import survey as named
 
-    settings, now, stale = pickle.loads(base64.b64decode(sys.stdin.buffer.read()))
-    found = named.look(settings, now=now, stale=stale)
+    settings, now, stale, ends = pickle.loads(base64.b64decode(sys.stdin.buffer.read()))
+    with one_reading():
+        found = named.look(settings, now=now, stale=stale, ends=ends)
     sys.stdout.buffer.write(base64.b64encode(pickle.dumps(found)))
 
 

@@ -225,7 +225,7 @@ class Block:
 _find_number = re.compile(rb'"__CURSOR" ?: ?"[^"]{0,200}?;i=([0-9a-f]{1,16});', re.ASCII).search
 
 
-def blocks(source: Source, period: Period, notes: Notes) -> Iterator[bytes]:
+def blocks(source: Source, period: Period, notes: Notes) -> Generator[bytes]:
     """The source's lines of the period, in blocks of whole lines of the usual form."""
     for block in placed_blocks(source, period, notes):
         yield block.text

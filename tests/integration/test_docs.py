@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from postmaster import errors
 from postmaster.address import parse_address
 from postmaster.directory import lookups
-from postmaster.health import state
+from postmaster.health import alone, state
 from postmaster.health.checks import NAMES, load
 from postmaster.health.finding import Finding, Measure, Severity
 from postmaster.health.report import Report, Reported, prometheus
@@ -29,7 +29,7 @@ from tests.tools import code_table, command_pages
 from tests.tools.documented import DOCS, ROOT, rows, section
 
 PAGES = sorted([*DOCS.glob("*.md"), *ROOT.glob("*.md")])
-ELSEWHERE = (expression, state, store, trash)  # rooms with errors of their own
+ELSEWHERE = (expression, alone, state, store, trash)  # rooms with errors of their own
 BENEATH = {"answer", "open_target", "may"}  # views that no server asks, only other views
 TYPES = {
     "str": "text",

@@ -21,12 +21,15 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from postmaster.errors import RightsError
+from postmaster.health import measures, uptime
 from postmaster.health import state as module
+from postmaster.health.alone import LOCK, BusyError, alone
 from postmaster.health.changes import Acknowledgement, Change, Event
 from postmaster.health.finding import NO_ANSWER, OK, Check, Context, Finding, Measure, Severity
 from postmaster.health.record import Wish, report
 from postmaster.health.report import Report
-from postmaster.health.state import DAY, HOUR, BusyError, State, StateError, alone, open_state, storable
+from postmaster.health.state import DAY, HOUR, State, StateError, open_state, storable
+from postmaster.health.uptime import STANDS, Uptime
 from postmaster.settings import Settings, StateSettings
 
 JANUARY = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
@@ -72,7 +75,7 @@ def test_it_is_roots_alone(tmp_path: Path) -> None:
             pass
     finally:
         os.umask(before)
-    for name in (module.FILE, module.LOCK):
+    for name in (module.FILE, LOCK):
         assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o600
 
 
@@ -102,7 +105,7 @@ def test_a_clock_that_was_set_back_leaves_no_run_in_the_future(state: State) -> 
     keep(state, [finding(Severity.critical, 3)], 600)
     keep(state, [finding(Severity.ok, 3)], 700)
     assert state.changes(700) == ([], None)
-    assert state.uptimes() == [module.Uptime("1970-01", "queue", "size", 0, 100)]
+    assert state.uptimes() == [Uptime("1970-01", "queue", "size", 0, 100)]
 
 
 def test_changes_stay_untold_until_they_were_told(state: State) -> None:
@@ -167,16 +170,16 @@ def test_what_a_run_found_counts_until_the_next(state: State) -> None:
     for at, severity in ((0, 0), (300, 2), (600, 0), (900, 3), (1200, 1), (1500, 0)):
         keep(state, [finding(Severity(severity))], JANUARY + at)
     (found,) = state.uptimes(["queue"])
-    assert found == module.Uptime("2026-01", "queue", "size", 900, 1200)
+    assert found == Uptime("2026-01", "queue", "size", 900, 1200)
     assert state.uptimes(["dns"]) == []
 
 
 def test_what_no_run_saw_is_not_known(state: State) -> None:
     keep(state, [finding(Severity.ok)], JANUARY)
     keep(state, [finding(Severity.ok)], JANUARY + DAY)
-    assert state.uptimes()[0].known == module.STANDS
+    assert state.uptimes()[0].known == STANDS
     keep(state, [finding(Severity.ok)], JANUARY + 2 * DAY, every=4 * HOUR)
-    assert state.uptimes()[0].known == module.STANDS + 8 * HOUR
+    assert state.uptimes()[0].known == STANDS + 8 * HOUR
 
 
 def test_time_belongs_to_its_month(state: State) -> None:
@@ -223,9 +226,11 @@ def test_what_is_too_old_is_forgotten(state: State) -> None:
 
 
 def test_every_table_has_its_bound(state: State, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(module, "SERIES", 20)
+    monkeypatch.setattr(module, "PROBLEMS", 20)
     monkeypatch.setattr(module, "EVENTS", 30)
-    monkeypatch.setattr(module, "VALUES", 50)
+    monkeypatch.setattr(measures, "FOLLOWED", 20)
+    monkeypatch.setattr(measures, "VALUES", 50)
+    monkeypatch.setattr(uptime, "FOLLOWED", 20)
     for run in range(60):
         keep(state, [finding(value=1, name=f"{run} {n}") for n in range(30)], JANUARY + run * HOUR)
     with closing(sqlite3.connect(tmp_path / module.FILE)) as connection:
@@ -362,7 +367,7 @@ def test_who_is_patient_waits_for_the_other_run(settings: Settings) -> None:
 def test_the_lock_is_let_go_of(settings: Settings) -> None:
     with pytest.raises(ZeroDivisionError), report(settings, [Check("queue", "", {}, ill)]):
         raise ZeroDivisionError
-    with (settings.state.directory / module.LOCK).open() as file:
+    with (settings.state.directory / LOCK).open() as file:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 

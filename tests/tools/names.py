@@ -8,7 +8,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import dns.dnssec
@@ -45,7 +45,11 @@ class NameServer:
             f"remote-control:\n  control-enable: no\n{known}"
         )
         self._process = subprocess.Popen(["nsd", "-d", "-c", str(config)], stderr=subprocess.DEVNULL)
-        until(self._is_current)
+        try:
+            until(self._is_current)
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def resolver(self) -> str:
@@ -165,9 +169,14 @@ class Signer:
 
 
 def _free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
-        one.bind((ADDRESS, 0))
-        return int(one.getsockname()[1])
+    """One that is free for UDP and for TCP: name servers want both, and end without either."""
+    while True:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one, socket.socket() as other:
+            one.bind((ADDRESS, 0))
+            port = int(one.getsockname()[1])
+            with suppress(OSError):
+                other.bind((ADDRESS, port))
+                return port
 
 
 @contextmanager

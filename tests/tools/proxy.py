@@ -12,10 +12,14 @@ from tests.tools.readable import readable
 
 
 class Proxy:
-    """`delay`: seconds before the first byte; `silent`: nothing at all; `greeting`: these bytes alone."""
+    """`delay`: seconds before the first byte; `silent`: nothing at all; `greeting`: these bytes alone.
+
+    `clients`: how many came.
+    """
 
     def __init__(self, port: int) -> None:
         self.port = port
+        self.clients = 0
         self.delay = 0.0
         self.silent = False
         self.greeting = b""
@@ -33,9 +37,13 @@ class Proxy:
 
 @contextmanager
 def in_front_of(target: int) -> Iterator[Proxy]:
+    counting = threading.Lock()
+
     class Session(socketserver.BaseRequestHandler):
         def handle(self) -> None:
             here: socket.socket = self.request
+            with counting:
+                proxy.clients += 1
             if proxy.silent or proxy.greeting:
                 here.sendall(proxy.greeting)
                 while not proxy.ended.is_set() and not _has_hung_up(here):

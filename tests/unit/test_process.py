@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import gc
+import os
+import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -134,3 +137,22 @@ def test_what_is_shared_is_asked_once_while_one_reading_lasts() -> None:
         assert asked.count(-1) == 2
     double(1)
     assert asked.count(1) == 2
+
+
+@pytest.mark.parametrize("has_files", [True, False])
+def test_children_are_those_that_a_process_started(has_files: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not has_files:  # a kernel without CONFIG_PROC_CHILDREN
+        monkeypatch.setattr(Path, "exists", lambda _: False)
+    program = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'input()'])"
+    with subprocess.Popen([PYTHON, "-c", program], stdin=subprocess.PIPE) as one:
+        try:
+            assert one.pid in process.children(os.getpid())
+            ends = time.monotonic() + 20
+            while not (grown := process.children(one.pid)) and time.monotonic() < ends:
+                time.sleep(0.01)
+            assert len(grown) == 1
+            assert grown[0] not in process.children(os.getpid())
+        finally:
+            assert one.stdin is not None
+            one.stdin.close()
+    assert process.children(one.pid) == []

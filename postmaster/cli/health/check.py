@@ -55,7 +55,7 @@ _CHANGES = [Column("change", "CHANGE"), *_COLUMNS]
 
 @app.command(
     epilog="Examples: postmaster health check; postmaster health check queue machine; "
-    "postmaster health check --changes; postmaster health check -o nagios --warn queue.oldest.age=3600; "
+    "postmaster health check --changes; postmaster health check -o nagios --warn queue.deferred.age=3600; "
     "postmaster health check -o prometheus --to /var/lib/prometheus/node-exporter/mail.prom"
 )
 def check(
@@ -79,7 +79,7 @@ def check(
     ] = None,
     warn: Annotated[
         list[str] | None,
-        typer.Option(metavar="[NAME=]RANGE", help="Warn outside of this range, as in queue.oldest.age=3600."),
+        typer.Option(metavar="[NAME=]RANGE", help="Warn outside of this range, as in queue.hold.age=86400."),
     ] = None,
     crit: Annotated[
         list[str] | None,
@@ -102,17 +102,19 @@ def check(
     ] = False,
 ) -> None:
     """Run the checks, all at once, keep the run, and say what is wrong and what to do."""
+    from postmaster.health.alone import BusyError
     from postmaster.health.finding import Severity
     from postmaster.health.judge import thresholds
     from postmaster.health.record import Wish, report
     from postmaster.health.run import choose
     from postmaster.health.schedule import SENDING, parse_every
-    from postmaster.health.state import BusyError
 
     if changes and output in _STATES:
         raise UsageError(f"{output} tells how it is, not what changed", hint="leave --changes out")
-    if send and (output is not Form.mail or to is not None):
+    if send and output is not Form.mail:
         raise UsageError("--send is for a mail", hint="postmaster health check -o mail --send")
+    if send and to is not None:
+        raise UsageError("--send and --to exclude each other", hint="a mail is sent, or written to a file")
     if to is not None:
         _check_target(to)
     chosen = choose(names or [], skip or [])

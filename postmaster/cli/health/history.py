@@ -13,7 +13,7 @@ from postmaster.cli.state import Output, print_rows, state_of
 from postmaster.render.output import Column, Format, duration, write_line
 
 if TYPE_CHECKING:
-    from postmaster.health.state import Uptime
+    from postmaster.health.uptime import Uptime
 
 app = typer.Typer(rich_markup_mode=None)
 

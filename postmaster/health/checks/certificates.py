@@ -6,8 +6,8 @@ is compared with the servers' files: where they differ, somebody renewed it and 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,12 +16,11 @@ from postmaster.errors import PostmasterError
 from postmaster.health import certificate as certificates
 from postmaster.health.certificate import Pair
 from postmaster.health.finding import FAILED, OK, Context, Finding, Severity
-from postmaster.health.talk import Listener, Talk, TlsBroken, WrongAnswer, any_certificate, listeners
+from postmaster.health.hearing import Heard, client_name, hear, wanted_names
+from postmaster.health.talk import Listener, TlsBroken, WrongAnswer, listeners
 from postmaster.health.together import together
 
 if TYPE_CHECKING:
-    import ssl
-
     from cryptography import x509
 
 MEANING = "the certificate that each port serves: names, chain, days left, strength, and its file"
@@ -34,15 +33,13 @@ CODES = {
     "ca-file-unreadable": "the file of trusted authorities cannot be read",
 }
 SETTINGS = ("certificate_warning", "certificate_critical", "certificate_names", "ca_file")
-SHARE = 0.8  # of the deadline, for one listener
 _KINDS = ("", "ec", "d")  # of keys that smtpd has one certificate each for
 
 
 def run(context: Context) -> Iterator[Finding]:
-    ends = time.monotonic() + context.left(SHARE)
-    settings = context.settings
-    wanted = certificates.host_names(settings.health.certificate_names, _host_name(context))
-    trust, why = certificates.trusting(settings.health)
+    limits = context.settings.health
+    wanted = wanted_names(context)
+    why = certificates.trouble(limits.ca_file)
     if why is not None:
         remedy = "name a file of certificates in PEM form in health.ca_file"
         yield Finding("certificates", "authorities", "ca-file-unreadable", Severity.unknown, why, remedy)
@@ -54,49 +51,35 @@ def run(context: Context) -> Iterator[Finding]:
             yield Finding("certificates", server, FAILED, Severity.unknown, error.message, error.hint)
             continue
         files[server] = yield from _files(server, paths)
-    asked = [one for one in listeners(settings.server) if one.name != "lmtp"]
-    jobs = [partial(_ask, context, one, wanted, trust, files, ends) for one in asked]
+    asked = [one for one in listeners(context.settings.server) if one.name != "lmtp"]
+    jobs = [partial(_ask, context, one, wanted, files) for one in asked]
     for findings in together(jobs, context.ends):
         yield from findings
 
 
 def _ask(
-    context: Context,
-    listener: Listener,
-    wanted: Sequence[str],
-    trust: ssl.SSLContext,
-    files: dict[str, list[Pair]],
-    ends: float,
+    context: Context, listener: Listener, wanted: Sequence[str], files: dict[str, list[Pair]]
 ) -> list[Finding]:
     """What there is to say of one listener's certificate."""
-    import ssl
-
     name, server = listener.name, "Postfix" if listener.protocol == "smtp" else "Dovecot"
-    address, limits = context.settings.server.address, context.settings.health
-    sni = wanted[0] if wanted else ""
-    chain: ssl.SSLCertVerificationError | None = None
+    limits, pairs = context.settings.health, files.get(server, [])
+    heard = hear(context, listener, client_name(context))
     try:
-        try:
-            served = _served(address, listener, trust, sni, ends)
-        except ssl.SSLCertVerificationError as error:
-            chain = error
-            served = _served(address, listener, any_certificate(), sni, ends)
-        pairs = files.get(server, [])
-        other = _is_other(served, pairs) and _is_other(
-            _served(address, listener, any_certificate(), "", ends), pairs
-        )
+        served = _served(heard)
+        is_other = _is_other(served, pairs) and _is_other(_served(hear(context, listener, "")), pairs)
     except (OSError, TlsBroken, WrongAnswer, ValueError) as error:
         message = f"no certificate can be seen at port {listener.port}: {error}"
-        remedy = f"postmaster health check services; openssl s_client -connect {address}:{listener.port}"
+        where = f"{context.settings.server.address}:{listener.port}"
+        remedy = f"postmaster health check services; openssl s_client -connect {where}"
         return [Finding("certificates", name, "certificate-unseen", Severity.unknown, message, remedy)]
     reload = "postfix reload" if server == "Postfix" else "doveadm reload"
-    problems = list(certificates.judge(served, wanted, chain, limits, f"renew it, then {reload}"))
+    problems = list(certificates.judge(served, wanted, heard.distrust, limits, f"renew it, then {reload}"))
     measures = (certificates.days_measure(served, limits),)
     found = [
         Finding("certificates", name, one.code, one.severity, _words(listener, one.words), one.remedy)
         for one in problems
     ]
-    if other:
+    if is_other:
         until = pairs[0].certificate.not_valid_after_utc.strftime("%Y-%m-%d")
         which = "the one" if len(pairs) == 1 else f"one of {server}'s, such as that"
         words = _words(listener, f"is not {which} in {pairs[0].path}, which is good until {until}")
@@ -107,10 +90,7 @@ def _ask(
         shown = ", ".join(certificates.names(served)[: certificates.SHOWN])
         words = _words(listener, f"is for {shown} and good for {measures[0].value:.0f} days")
         found.append(Finding("certificates", name, OK, Severity.ok, words))
-    first = found[0]
-    found[0] = Finding(
-        first.check, first.object, first.code, first.severity, first.message, first.remedy, measures
-    )
+    found[0] = replace(found[0], measures=measures)
     return found
 
 
@@ -118,34 +98,17 @@ def _words(listener: Listener, words: str) -> str:
     return f"the certificate at port {listener.port} {words}"
 
 
-def _served(
-    address: str, listener: Listener, tls: ssl.SSLContext, name: str, ends: float
-) -> x509.Certificate:
-    """The certificate that a listener shows to someone who wants this name.
-
-    Raises OSError, TlsBroken, WrongAnswer, ValueError.
-    """
+def _served(heard: Heard) -> x509.Certificate:
+    """The certificate that was seen. Raises what kept it from being seen, and ValueError."""
     from cryptography import x509
 
-    with Talk(address, listener, ends) as talk:
-        talk.start(tls, name)
-        data = talk.tls.getpeercert(binary_form=True) if talk.tls else None
-        talk.quit()
-    if data is None:
-        raise TlsBroken("it shows none")
-    return x509.load_der_x509_certificate(data)
+    if heard.certificate is not None:
+        return x509.load_der_x509_certificate(heard.certificate)
+    raise heard.error or TlsBroken("it does not offer STARTTLS")
 
 
 def _is_other(served: x509.Certificate, pairs: list[Pair]) -> bool:
     return bool(pairs) and all(served != pair.certificate for pair in pairs)
-
-
-def _host_name(context: Context) -> str:
-    """The server's name in the settings, else Postfix's."""
-    from postmaster.postfix import postconf
-
-    settings = context.settings
-    return settings.server.hostname or postconf.value(settings.postfix.config_directory, "myhostname")
 
 
 def _files(server: str, groups: Sequence[Sequence[Path]]) -> Generator[Finding, None, list[Pair]]:

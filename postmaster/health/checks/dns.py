@@ -58,6 +58,7 @@ CODES = {
     "tls-rpt-syntax": "the TLS-RPT record cannot be read",
     "dane-mismatch": "the certificate that is served is not that of the TLSA records",
     "dane-unknown": "the served certificate cannot be compared with the TLSA records",
+    "mx-certificate": "the certificate at port 25 is not one that MTA-STS and DANE take for a name in MX",
     "listed": "an address or a domain of ours is on a blocklist",
     "blocklist-unknown": "a blocklist could not be asked",
 }
@@ -115,7 +116,8 @@ def _look(context: Context, domains: Sequence[str]) -> Iterator[Finding]:
         )
     topics: tuple[_Topic, ...] = (
         *(receiving.mx, sending.spf, sending.dkim, sending.dmarc),
-        *(receiving.mta_sts, receiving.tls_rpt, receiving.dane, host.domain_listed),
+        *(receiving.mta_sts, receiving.tls_rpt, receiving.dane, receiving.mx_certificate),
+        host.domain_listed,
     )
     pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="dns")
     try:

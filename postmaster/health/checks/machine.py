@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from postmaster.errors import PostmasterError
 from postmaster.health.finding import OK, Context, Finding, Measure, Severity
 from postmaster.health.ranges import at_least, at_most
+from postmaster.process import children
 
 if TYPE_CHECKING:
     from postmaster.settings import HealthSettings, Settings
@@ -232,7 +233,7 @@ def replaced(master: int) -> list[str]:
     Looked at are the master and what it started, PROCESSES of them. What may not be read is passed over.
     """
     found: set[str] = set()
-    for pid in [master, *_children(master)][:PROCESSES]:
+    for pid in [master, *sorted(children(master))][:PROCESSES]:
         try:
             text = Path(f"/proc/{pid}/maps").read_text(errors="replace")
         except OSError:
@@ -248,20 +249,6 @@ def replaced(master: int) -> list[str]:
                 and not path.startswith(("/dev/", "/memfd:", "/SYSV"))
             ):
                 found.add(path)
-    return sorted(found)
-
-
-def _children(master: int) -> list[int]:
-    found = []
-    for folder in Path("/proc").iterdir():
-        if not folder.name.isdigit():
-            continue
-        try:
-            after = (folder / "stat").read_text(errors="replace").rpartition(")")[2].split()
-        except OSError:
-            continue
-        if len(after) > 1 and after[1] == str(master):
-            found.append(int(folder.name))
     return sorted(found)
 
 

@@ -6,7 +6,6 @@ between two runs is seen by both. Each part costs itself alone where it cannot b
 
 from __future__ import annotations
 
-import os
 import stat
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +18,7 @@ from postmaster.errors import PostmasterError
 from postmaster.health.finding import FAILED, OK, Context, Finding, Measure, Severity
 from postmaster.health.ranges import at_most
 from postmaster.health.together import together
+from postmaster.process import children
 
 if TYPE_CHECKING:
     import socket
@@ -89,7 +89,8 @@ def _postfix(context: Context) -> Iterator[Finding]:
         message = f"{spool / path} is gone: nobody reaches that service"
         yield _bad(f"postfix {path}", "postfix-socket-missing", message, "postfix stop; postfix start")
     if not gone:
-        count = _children(pid)
+        # Which ones says little: all of Postfix's come when there is work.
+        count = len(children(pid))
         measure = Measure("processes", count, "", minimum=0)
         message = f"master runs with {count} processes"
         yield Finding("processes", "postfix", OK, Severity.ok, message, measures=(measure,))
@@ -101,19 +102,6 @@ def _sockets(services: dict[str, str]) -> Iterator[str]:
         name, _, kind = key.rpartition("/")
         if kind in ("unix", "fifo", "unix-dgram") and ".." not in name:
             yield f"{'public' if entry.split()[2] == 'n' else 'private'}/{name}"
-
-
-def _children(master: int) -> int:
-    """How many children a process has. Which ones says little: all of Postfix's come when there is work."""
-    count = 0
-    for entry in os.listdir("/proc"):
-        if entry.isdigit():
-            try:
-                text = Path(f"/proc/{entry}/stat").read_text(errors="replace")
-            except OSError:
-                continue
-            count += text.rpartition(")")[2].split()[1] == str(master)
-    return count
 
 
 def _dovecot(context: Context) -> Iterator[Finding]:

@@ -1,7 +1,8 @@
 """What waits in the queue, since when and why; what is forgotten, damaged or left over in it.
 
-One pass over the spool tells all of it (`queue/survey.py`). Where the spool may not be read Postfix is
-asked instead, and what only the files say is unknown.
+How many there are the files' names tell in a moment; one pass over the spool tells the rest, or as much of it
+as there is time for (`queue/survey.py`). Where the spool may not be read Postfix is asked instead, and what
+only the files say is unknown.
 """
 
 from __future__ import annotations
@@ -47,36 +48,52 @@ def run(context: Context) -> Iterator[Finding]:
 
     limits = context.settings.health
     yield _actions(context.settings)
-    now = int(time.time())
-    stale = limits.queue_stale * 3600
+    now, stale = int(time.time()), limits.queue_stale * 3600
+    # First, so that it is told whatever becomes of the rest.
+    ends = time.monotonic() + context.left(SHARE)
+    counted = count(context.settings, now=now, stale=stale, ends=ends)
+    for instance in counted.instances:
+        yield from _size(context, counted, instance)
     try:
-        found = survey(context.settings, now=now, stale=stale, timeout=context.left(SHARE))
+        found = survey(context.settings, now=now, stale=stale, ends=ends, files=counted.messages)
     except ProcessError as error:
-        yield from _counted(context, count(context.settings, now=now, stale=stale), error)
+        yield from _counted(counted, error)
         return
+    unseen = found.complete(counted) if found.is_cut else {}
     for instance in found.instances:
+        if instance not in counted.instances:
+            yield from _size(context, found, instance)
         yield from _of_instance(context, found, instance)
+        if found.is_cut:
+            number = "some" if counted.is_cut else unseen.get(instance, 0)
+            message = f"{number} messages were not looked at in time"
+            yield _unseen(
+                *_named(instance), f"{message}: how old they are, and what is left over, is not known"
+            )
     yield _reasons(found)
     if found.unreadable:
         message = f"{found.unreadable} files could not be read"
         yield Finding("queue", "files", "queue-unread", Severity.unknown, message, "run it as root")
 
 
-def _counted(context: Context, found: Survey, error: ProcessError) -> Iterator[Finding]:
+def _counted(found: Survey, error: ProcessError) -> Iterator[Finding]:
     """What is known without a survey."""
     for instance in found.instances:
         of, choose = _named(instance)
-        yield from _size(context, found, instance)
         for queue in ("maildrop", "incoming", "active", "deferred", "hold"):
             number = Measure("messages", found.queue(instance, queue).messages, "", minimum=0)
             here = f"{number.value:.0f} messages"
             yield Finding("queue", of(queue), OK, Severity.ok, here, None, (number,))
         yield _corrupt(found, instance)
         message = f"how old the messages are, and why they wait, is not known: {error.message}"
-        remedy = f"postmaster queue summary{choose}; a longer health.deadline"
-        yield Finding("queue", of("spool"), "queue-unread", Severity.unknown, message, remedy)
+        yield _unseen(of, choose, message)
     if not found.instances:
         yield Finding("queue", "spool", "queue-unread", Severity.unknown, error.message, "run it as root")
+
+
+def _unseen(of: _Name, choose: str, message: str) -> Finding:
+    remedy = f"postmaster queue summary{choose}; a longer health.deadline"
+    return Finding("queue", of("spool"), "queue-unread", Severity.unknown, message, remedy)
 
 
 def _size(context: Context, found: Survey, instance: str) -> Iterator[Finding]:
@@ -85,24 +102,26 @@ def _size(context: Context, found: Survey, instance: str) -> Iterator[Finding]:
     show = f"postmaster queue list{choose}"
     waiting = found.waiting(instance)
     total = Measure("messages", waiting, "", at_most(limits.queue_warning), at_most(limits.queue_critical), 0)
-    yield _judged(of("size"), "queue-long", f"{waiting} messages wait", total, f"{show} shows why")
-    yield _growth(context, found, of, waiting, show)
+    message = f"{waiting} messages wait" + ", and more that were not counted in time" * found.is_cut
+    yield _judged(of("size"), "queue-long", message, total, f"{show} shows why")
+    if not found.is_cut:
+        yield _growth(context, found, of, waiting, show)
 
 
 def _of_instance(context: Context, found: Survey, instance: str) -> Iterator[Finding]:
     limits = context.settings.health
     of, choose = _named(instance)
-    yield from _size(context, found, instance)
     warning, critical = limits.queue_age_warning * 3600, limits.queue_age_critical * 3600
     for queue in ("maildrop", "incoming", "active", "deferred"):
         here = found.queue(instance, queue)
         number = Measure("messages", here.messages, "", minimum=0)
+        age = _age(found, here.oldest, at_most(warning), at_most(critical))
         if here.oldest is None:
-            yield Finding("queue", of(queue), OK, Severity.ok, "empty", measures=(number,))
+            yield _none_seen(of(queue), here.messages, "empty", age, number)
             continue
-        age = Measure("age", max(0, found.now - here.oldest), "s", at_most(warning), at_most(critical), 0)
         why = f": {here.reason[:REASON_CHARACTERS]}" if here.reason else ""
-        message = f"{here.messages} messages, the oldest {_hours(age.value)} old ({here.oldest_id}){why}"
+        oldest = "the oldest seen" if found.is_cut else "the oldest"
+        message = f"{here.messages} messages, {oldest} {_hours(age.value)} old ({here.oldest_id}){why}"
         remedy = f"postmaster queue show {here.oldest_id}{choose}"
         yield _judged(of(queue), "queue-old", message, age, remedy, number)
     yield from _set_aside(found, instance, limits.queue_hold_warning * 3600)
@@ -110,7 +129,21 @@ def _of_instance(context: Context, found: Survey, instance: str) -> Iterator[Fin
         message = "the queue's files may not be read: what expires or is left over is not known"
         yield Finding("queue", of("spool"), "queue-unread", Severity.unknown, message, "run it as root")
     else:
-        yield from _files(found, instance)
+        files = _files(found, instance)
+        yield from (one for one in files if one.code != OK or not found.is_cut)
+
+
+def _age(found: Survey, since: int | None, warning: Range, critical: Range | None) -> Measure:
+    """How long something has waited: nothing, where nothing waits, so that each run has the measure."""
+    waited = 0 if since is None else max(0, found.now - since)
+    return Measure("age", waited, "s", warning, critical, 0)
+
+
+def _none_seen(name: str, messages: int, empty: str, age: Measure, number: Measure) -> Finding:
+    """A queue of which no message was looked at: it has none, or there was no time."""
+    if messages:
+        return Finding("queue", name, OK, Severity.ok, f"{messages} messages", measures=(number,))
+    return Finding("queue", name, OK, Severity.ok, empty, measures=(age, number))
 
 
 def _growth(context: Context, found: Survey, of: _Name, waiting: int, show: str) -> Finding:
@@ -131,10 +164,10 @@ def _set_aside(found: Survey, instance: str, longest: float) -> Iterator[Finding
     of, choose = _named(instance)
     held = found.queue(instance, "hold")
     number = Measure("messages", held.messages, "", minimum=0)
+    age = _age(found, held.since, at_most(longest), None)
     if held.since is None:
-        yield Finding("queue", of("hold"), OK, Severity.ok, "nothing is on hold", measures=(number,))
+        yield _none_seen(of("hold"), held.messages, "nothing is on hold", age, number)
     else:
-        age = Measure("age", max(0, found.now - held.since), "s", at_most(longest), None, 0)
         message = f"{held.messages} messages, one of them for {_hours(age.value)}"
         remedy = f"postmaster queue list 'queue=hold'{choose}, then queue release or queue delete"
         yield _judged(of("hold"), "hold-forgotten", message, age, remedy, number)

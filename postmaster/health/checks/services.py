@@ -13,6 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from postmaster.health.finding import OK, Context, Finding, Measure, Severity
+from postmaster.health.hearing import SHARE, Heard, client_name, hear
 from postmaster.health.ranges import at_most
 from postmaster.health.talk import (
     CLEAR,
@@ -26,8 +27,6 @@ from postmaster.health.talk import (
 from postmaster.health.together import together
 
 if TYPE_CHECKING:
-    import ssl
-
     from postmaster.postfix.relay import Judged
 
 MEANING = "every listener answers, offers TLS, takes no password without it, and relays for nobody"
@@ -44,60 +43,35 @@ CODES = {
     "relay-unknown": "whether everybody can relay cannot be told from the restrictions",
     "networks-wide": "a network as wide as a provider's may relay (mynetworks)",
 }
-SHARE = 0.8  # of the deadline, for one listener
 SETTINGS = ("answer_warning", "answer_critical")
 
 Problem = tuple[str, Severity, str, str | None]  # code, severity, words, remedy
 
 
 def run(context: Context) -> Iterator[Finding]:
-    tls = any_certificate()
-    ends = time.monotonic() + context.left(SHARE)
-    jobs = [partial(_ask, context, one, tls, ends) for one in listeners(context.settings.server)]
+    name = client_name(context)
+    jobs = [partial(_ask, context, one, name) for one in listeners(context.settings.server)]
     if context.settings.server.smtp_port:
-        jobs.append(partial(_relay, context, ends))
+        jobs.append(partial(_relay, context, name))
     for findings in together(jobs, context.ends):
         yield from findings
 
 
-def _ask(context: Context, listener: Listener, tls: ssl.SSLContext, ends: float) -> list[Finding]:
+def _ask(context: Context, listener: Listener, name: str) -> list[Finding]:
     """One listener's findings; the time that it took is in the first of them."""
-    begun, offered = time.monotonic(), tuple[str, ...]()
-    status = "postfix status" if listener.protocol == "smtp" else "doveadm service status"
-    problems: list[Problem] = []
-    try:
-        talk = Talk(context.settings.server.address, listener, ends)
-    except OSError as error:
-        why = f"does not answer: {error.strerror or error}"
-        problems.append(("service-down", Severity.critical, why, f"is it running? {status}"))
-    else:
-        try:
-            with talk:
-                if listener.tls:
-                    talk.secure(tls, "")
-                talk.greeting()
-                offered = _offers(talk, listener, tls, problems)
-        except TlsBroken as error:
-            problems.append(("tls-broken", Severity.critical, str(error), _tls_remedy(listener)))
-        except WrongAnswer as answer:
-            remedy = "which program listens there? ss -ltnp; see the mail log"
-            problems.append(("service-greeting", Severity.critical, f"says {answer}", remedy))
-        except TimeoutError:
-            why = f"says nothing for {time.monotonic() - begun:.1f} s"
-            problems.append(("service-silent", Severity.critical, why, f"is it stuck? {status}"))
-        except OSError as error:
-            why = f"does not answer: {error.strerror or error}"
-            problems.append(("service-down", Severity.critical, why, f"see the mail log; {status}"))
+    heard = hear(context, listener, name)
+    problems = [*_offered(listener, heard), *_broken(listener, heard)]
     limits = context.settings.health
     warning, critical = at_most(limits.answer_warning), at_most(limits.answer_critical)
-    took = Measure("time", time.monotonic() - begun, "s", warning, critical, 0)
+    took = Measure("time", heard.seconds, "s", warning, critical, 0)
     if not problems:
         words = f"answers after {took.value:.3f} s"
         if took.severity:
             remedy = "what holds it up? see the mail log, and the load of the machine"
             problems.append(("service-slow", took.severity, words, remedy))
         else:
-            words += f" and offers {' '.join(offered)}" * listener.takes_logins
+            mechanisms = heard.secured.mechanisms if heard.secured else ()
+            words += f" and offers {' '.join(mechanisms)}" * listener.takes_logins
             problems.append((OK, Severity.ok, words, None))
     return [
         Finding("services", listener.name, code, severity, f"port {listener.port} {words}", remedy, measures)
@@ -105,29 +79,41 @@ def _ask(context: Context, listener: Listener, tls: ssl.SSLContext, ends: float)
     ]
 
 
-def _offers(talk: Talk, listener: Listener, tls: ssl.SSLContext, problems: list[Problem]) -> tuple[str, ...]:
-    """Ask what is offered without TLS and with it; gives the mechanisms with it."""
-    offers = talk.offers()
+def _broken(listener: Listener, heard: Heard) -> Iterator[Problem]:
+    """What cut the conversation off."""
+    status = "postfix status" if listener.protocol == "smtp" else "doveadm service status"
+    match heard.error:
+        case None:
+            return
+        case TlsBroken() as error:
+            yield "tls-broken", Severity.critical, str(error), _tls_remedy(listener)
+        case WrongAnswer() as answer:
+            remedy = "which program listens there? ss -ltnp; see the mail log"
+            yield "service-greeting", Severity.critical, f"says {answer}", remedy
+        case TimeoutError() if heard.is_connected:
+            why = f"says nothing for {heard.seconds:.1f} s"
+            yield "service-silent", Severity.critical, why, f"is it stuck? {status}"
+        case error:
+            why = f"does not answer: {getattr(error, 'strerror', None) or error}"
+            remedy = f"see the mail log; {status}" if heard.is_connected else f"is it running? {status}"
+            yield "service-down", Severity.critical, why, remedy
+
+
+def _offered(listener: Listener, heard: Heard) -> Iterator[Problem]:
+    """What is wrong with what is offered without TLS, and with it."""
     if listener.protocol == "lmtp":
-        return ()  # it is for this machine alone
-    remedy = _tls_remedy(listener)
-    if not listener.tls:
-        if offers.mechanisms:
-            clear = CLEAR.intersection(offers.mechanisms)
-            severity = Severity.critical if clear else Severity.warning
-            words = f"takes logins without TLS: {' '.join(offers.mechanisms)}"
-            problems.append(("sasl-without-tls", severity, words, remedy))
-        if not offers.starttls:
-            severity = Severity.critical if listener.takes_logins else Severity.warning
-            problems.append(("starttls-missing", severity, "does not offer STARTTLS", remedy))
-            return ()
-        talk.starttls(tls, "")
-        offers = talk.offers()
-    if listener.takes_logins and not offers.mechanisms:
+        return  # it is for this machine alone
+    remedy, plain = _tls_remedy(listener), heard.plain
+    if plain is not None and plain.mechanisms:
+        severity = Severity.critical if CLEAR.intersection(plain.mechanisms) else Severity.warning
+        words = f"takes logins without TLS: {' '.join(plain.mechanisms)}"
+        yield "sasl-without-tls", severity, words, remedy
+    if plain is not None and not plain.starttls:
+        severity = Severity.critical if listener.takes_logins else Severity.warning
+        yield "starttls-missing", severity, "does not offer STARTTLS", remedy
+    if listener.takes_logins and heard.secured is not None and not heard.secured.mechanisms:
         words = "offers no mechanism: nobody can log in"
-        problems.append(("sasl-missing", Severity.critical, words, "does Dovecot run? see the mail log"))
-    talk.quit()
-    return offers.mechanisms
+        yield "sasl-missing", Severity.critical, words, "does Dovecot run? see the mail log"
 
 
 def _tls_remedy(listener: Listener) -> str:
@@ -138,7 +124,7 @@ def _tls_remedy(listener: Listener) -> str:
     return "postmaster setup diff; see Dovecot's log, doveconf ssl ssl_cert ssl_key disable_plaintext_auth"
 
 
-def _relay(context: Context, ends: float) -> list[Finding]:
+def _relay(context: Context, own_name: str) -> list[Finding]:
     """Whether every smtpd refuses an outsider, and whether one asked as such is refused."""
     from postmaster.postfix import postconf, relay
 
@@ -151,7 +137,7 @@ def _relay(context: Context, ends: float) -> list[Finding]:
 
     def ask(name: str) -> Finding:
         port = ports.get(name)
-        asked = None if port is None else _ask_as_outsider(server.address, port, ends)
+        asked = None if port is None else _ask_as_outsider(context, port, own_name)
         return _judged(name, judged[name], asked)
 
     found = list(together([partial(ask, name) for name in judged], context.ends))
@@ -184,7 +170,7 @@ def _judged(name: str, judged: Judged, asked: tuple[bool, str] | None) -> Findin
     return Finding("services", subject, "relay-unknown", Severity.unknown, words, remedy)
 
 
-def _ask_as_outsider(address: str, listener: Listener, ends: float) -> tuple[bool, str] | None:
+def _ask_as_outsider(context: Context, listener: Listener, name: str) -> tuple[bool, str] | None:
     """(whether it may relay, the reply) of an outsider, None where nobody can be asked or tells clearly.
 
     Only a refusal for reasons of policy (RFC 3463: X.7.Y) is one to relay; another may have its reason in
@@ -192,12 +178,13 @@ def _ask_as_outsider(address: str, listener: Listener, ends: float) -> tuple[boo
     """
     from postmaster.postfix.relay import OUTSIDER, RECIPIENT, SENDER
 
-    tls = any_certificate()
+    if not any(word.startswith("XCLIENT ") for word in hear(context, listener, name).can):
+        return None
+    ends = time.monotonic() + context.left(SHARE)
     try:
-        with Talk(address, listener, ends) as talk:
-            talk.start(tls)
-            ask = f"XCLIENT NAME=[UNAVAILABLE] ADDR={OUTSIDER}"
-            if not any(word.startswith("XCLIENT ") for word in talk.can) or talk.command(ask)[0] != 220:
+        with Talk(context.settings.server.address, listener, ends) as talk:
+            talk.start(any_certificate(), name)
+            if talk.command(f"XCLIENT NAME=[UNAVAILABLE] ADDR={OUTSIDER}")[0] != 220:
                 talk.quit()
                 return None
             talk.hello()

@@ -11,6 +11,7 @@ from __future__ import annotations
 import ipaddress
 import time
 from collections.abc import Iterator
+from functools import partial
 from typing import IO, TYPE_CHECKING
 from urllib.parse import urlencode, urljoin, urlsplit
 
@@ -71,13 +72,8 @@ def _certificate(context: Context, host: str, port: int, ends: float) -> Iterato
     import ssl
 
     limits = context.settings.health
-    chain: ssl.SSLCertVerificationError | None = None
     try:
-        try:
-            served = _served(host, port, certificates.trusting(limits)[0], ends)
-        except ssl.SSLCertVerificationError as error:
-            chain = error
-            served = _served(host, port, any_certificate(), ends)
+        served, chain = certificates.looked_at(partial(_served, host, port, ends), limits.ca_file)
     except ssl.SSLError as error:
         message = f"TLS with {host}:{port} fails: {error.reason or error}"
         yield _bad("certificate", "webmail-tls", message, "see the web server's log")
@@ -85,7 +81,7 @@ def _certificate(context: Context, host: str, port: int, ends: float) -> Iterato
     except (OSError, ValueError):
         return
     days = certificates.days_measure(served, limits)
-    wanted = certificates.host_names((), host)
+    wanted = certificates.host_names([host])
     problems = list(certificates.judge(served, wanted, chain, limits, "renew it and reload the web server"))
     for number, one in enumerate(problems):
         words, measures = f"the certificate of {host} {one.words}", () if number else (days,)
@@ -95,14 +91,14 @@ def _certificate(context: Context, host: str, port: int, ends: float) -> Iterato
         yield Finding("webmail", "certificate", OK, Severity.ok, words, measures=(days,))
 
 
-def _served(host: str, port: int, tls: ssl.SSLContext, ends: float) -> x509.Certificate:
+def _served(host: str, port: int, ends: float, tls: ssl.SSLContext) -> x509.Certificate:
     import socket
 
     from cryptography import x509
 
     with socket.create_connection((host, port), timeout=max(0.01, ends - time.monotonic())) as plain:
         plain.settimeout(max(0.01, ends - time.monotonic()))
-        name = host if certificates.host_names((), host) else None
+        name = host if certificates.host_names([host]) else None
         with tls.wrap_socket(plain, server_hostname=name) as wrapped:
             data = wrapped.getpeercert(binary_form=True)
     return x509.load_der_x509_certificate(data or b"")

@@ -1,45 +1,24 @@
-"""What a server shows: the certificate behind STARTTLS, compared with TLSA records; an MTA-STS policy.
+"""What a server shows: a certificate, compared with TLSA records; an MTA-STS policy.
 
-RFC 6698 and 7672 for TLSA, RFC 8461 3.3 for the policy. Connections go to the addresses that are given, with
-the name in the handshake, so no other resolver has a say.
+RFC 6698 and 7672 for TLSA, RFC 8461 3.3 for the policy. It is fetched from the addresses that are given,
+with the name in the handshake, so no other resolver has a say.
 """
 
 from __future__ import annotations
 
 import hashlib
 import http.client
-import smtplib
 import socket
 import ssl
+import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from postmaster.health.certificate import as_clients_do
-from postmaster.health.names.records import POLICY_LONGEST, Malformed
+from postmaster.health.names.records import POLICY_LONGEST, Malformed, Policy, parse_policy
+from postmaster.process import shared
 
-
-def certificate(address: str, port: int, name: str, timeout: float) -> bytes:
-    """The certificate (DER) that an SMTP server shows for a name. Raises OSError, SMTPException."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE  # DANE needs no authority
-    client = smtplib.SMTP(timeout=timeout, local_hostname=socket.gethostname())
-    code, _ = client.connect(address, port)
-    try:
-        if code != 220:
-            raise smtplib.SMTPConnectError(code, b"it does not greet")
-        client.ehlo()
-        code, said = client.docmd("STARTTLS")
-        if code != 220 or client.sock is None:
-            raise smtplib.SMTPResponseException(code, said)
-        # Not starttls(), which names the address in the handshake.
-        client.sock = context.wrap_socket(client.sock, server_hostname=name)
-        shown = client.sock.getpeercert(binary_form=True)
-        if not shown:
-            raise ssl.SSLError("it shows no certificate")
-        return shown
-    finally:
-        client.close()
+SHARE = 0.3  # of the time that is left
 
 
 def matches(records: Iterable[Any], shown: bytes) -> bool | None:
@@ -81,8 +60,17 @@ class _Pinned(http.client.HTTPSConnection):
             raise
 
 
-def policy(domain: str, addresses: Sequence[str], timeout: float) -> bytes:
-    """The text of a domain's MTA-STS policy. Raises Malformed for what a sender would not take, OSError."""
+@shared
+def policy(domain: str, addresses: tuple[str, ...], ends: float) -> Policy | Malformed | OSError:
+    """A domain's MTA-STS policy, or why a sender gets none, in a share of the time until `ends`."""
+    try:
+        return parse_policy(_page(domain, addresses, max(0.01, (ends - time.monotonic()) * SHARE)))
+    except (Malformed, OSError) as error:
+        return error.with_traceback(None)  # which would keep all that it went through
+
+
+def _page(domain: str, addresses: Sequence[str], timeout: float) -> bytes:
+    """The text of its page. Raises Malformed for what a sender would not take, OSError."""
     name = f"mta-sts.{domain}"
     context = as_clients_do()
     trouble: OSError = OSError("it has no address")
@@ -90,10 +78,10 @@ def policy(domain: str, addresses: Sequence[str], timeout: float) -> bytes:
         connection = _Pinned(name, address, timeout / 2, context)
         try:
             connection.request("GET", "/.well-known/mta-sts.txt", headers={"User-Agent": "postmaster"})
-            answer = connection.getresponse()
-            if answer.status != 200:
-                raise Malformed(f"https://{name}/.well-known/mta-sts.txt answers {answer.status}")
-            return answer.read(POLICY_LONGEST + 1)
+            with connection.getresponse() as answer:
+                if answer.status != 200:
+                    raise Malformed(f"https://{name}/.well-known/mta-sts.txt answers {answer.status}")
+                return answer.read(POLICY_LONGEST + 1)
         except ssl.SSLCertVerificationError as error:
             raise Malformed(
                 f"the certificate of https://{name} is not valid: {error.verify_message}"

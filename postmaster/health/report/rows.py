@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from postmaster.health.changes import Acknowledgement, Event
+from postmaster.health.changes import Acknowledgement, Change, Event
 from postmaster.health.finding import Measure
 from postmaster.health.report import Report, Reported
 from postmaster.health.statistics import Statistics
@@ -77,7 +77,7 @@ def finding(one: Reported) -> dict[str, Any]:
 
 
 def event(one: Event) -> dict[str, Any]:
-    """A change. `status`: how bad it is now; ok for a problem that ended."""
+    """A change. `status`: how bad it is now; ok for a problem that ended, which has no remedy any more."""
     found = one.finding
     return {
         "time": moment(int(one.at)),
@@ -89,7 +89,7 @@ def event(one: Event) -> dict[str, Any]:
         "before": one.before.name,
         "since": moment(int(one.since)),
         "message": found.message,
-        "remedy": found.remedy,
+        "remedy": None if one.change is Change.ended else found.remedy,
     }
 
 

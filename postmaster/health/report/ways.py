@@ -143,7 +143,7 @@ def deliver(
 
     def work() -> None:
         # What is wrong with health.ca_file the check of certificates says; who is not trusted is refused.
-        checked, _ = trusting(settings.health)
+        checked = trusting(settings.health.ca_file)
         checked.check_hostname = True
         if way.kind == "https":
             _by_webhook(way, message, secret, timeout, checked)

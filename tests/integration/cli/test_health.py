@@ -15,11 +15,11 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from postmaster.health.alone import alone
 from postmaster.health.checks import COMMON_CODES, NAMES, load
 from postmaster.health.finding import OK, Check, Context, Finding, Measure, Severity
 from postmaster.health.ranges import at_most
 from postmaster.health.report.rows import EVENT_KEYS
-from postmaster.health.state import alone
 from postmaster.settings import HealthSettings, load_settings
 from tests.tools.documented import json_keys, key_paths
 
@@ -164,6 +164,7 @@ def test_changes_alone(bare: Cli, found: Set, monkeypatch: pytest.MonkeyPatch) -
     assert bare("health", "check", "--changes").out == ""
     rows = bare("health", "check", "--changes", "-o", "json").json["changes"]
     assert [(row["change"], row["status"], row["before"]) for row in rows] == [("ended", "ok", "critical")]
+    assert rows[0]["remedy"] is None, "there is nothing left to do"
     csv = bare("health", "check", "--changes", "-o", "csv").out
     assert csv.strip().split(",") == list(EVENT_KEYS)
     assert bare("health", "check", "--changes", "-o", "json").json["changes"] == []

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from postmaster.health.alone import alone
 from postmaster.health.finding import OK, Check, Finding, Severity
-from postmaster.health.state import alone
 from postmaster.settings import load_settings
 from tests.tools.documented import json_keys, key_paths
 from tests.tools.maillog import days

@@ -13,6 +13,7 @@ from postmaster.dovecot import doveadm
 from postmaster.lab import base
 from postmaster.lab.layout import Layout
 from postmaster.postfix import control
+from tests.tools.certificates import Issued
 from tests.tools.mail import Lab
 
 
@@ -124,3 +125,28 @@ def dovecot_with(lab: Lab, text: str) -> Iterator[None]:
         file.write_text(f"{file.read_text()}{text}\n")
         reload_dovecot(lab)
         yield
+
+
+def put(lab: Lab, issued: Issued) -> None:
+    issued.write(lab.root / "tls" / "certificate.pem", lab.root / "tls" / "key.pem")
+
+
+@contextmanager
+def served(lab: Lab, issued: Issued, *, reloaded: bool = True) -> Iterator[None]:
+    """Another certificate in the place of the lab's; with `reloaded` both servers know."""
+    files = [lab.root / "tls" / name for name in ("certificate.pem", "key.pem")]
+    before = [file.read_bytes() for file in files]
+    put(lab, issued)
+    if reloaded:
+        reload_both(lab)
+    try:
+        yield
+    finally:
+        for file, content in zip(files, before, strict=True):
+            file.write_bytes(content)
+        reload_both(lab)
+
+
+def reload_both(lab: Lab) -> None:
+    reload_postfix(lab)
+    reload_dovecot(lab)

@@ -16,7 +16,7 @@ from tests.tools.certificates import Authority, Issued
 from tests.tools.mail import Lab
 
 from .conftest import faulty
-from .faults import dovecot_with, postfix_with, reload_dovecot, reload_postfix
+from .faults import dovecot_with, postfix_with, served
 
 CERTIFICATES = ["certificates"]
 NAME = "mail.lab.test"
@@ -25,31 +25,6 @@ NAME = "mail.lab.test"
 @pytest.fixture(scope="module")
 def authority() -> Authority:
     return Authority()
-
-
-def put(lab: Lab, issued: Issued) -> None:
-    issued.write(lab.root / "tls" / "certificate.pem", lab.root / "tls" / "key.pem")
-
-
-@contextmanager
-def served(lab: Lab, issued: Issued, *, reloaded: bool = True) -> Iterator[None]:
-    """Another certificate in the place of the lab's; with `reloaded` both servers know."""
-    files = [lab.root / "tls" / name for name in ("certificate.pem", "key.pem")]
-    before = [file.read_bytes() for file in files]
-    put(lab, issued)
-    if reloaded:
-        reload_both(lab)
-    try:
-        yield
-    finally:
-        for file, content in zip(files, before, strict=True):
-            file.write_bytes(content)
-        reload_both(lab)
-
-
-def reload_both(lab: Lab) -> None:
-    reload_postfix(lab)
-    reload_dovecot(lab)
 
 
 @pytest.fixture(scope="module")

@@ -20,10 +20,12 @@ from postmaster.health.checks import dns
 from postmaster.health.finding import Context, Finding, Severity
 from postmaster.settings import Settings
 from tests.tools.building import open_builder, settings_under
+from tests.tools.certificates import Authority
 from tests.tools.mail import Lab
 from tests.tools.names import NameServer, silence
 
 from .conftest import faulty, once
+from .faults import served
 
 WARNING, CRITICAL, UNKNOWN = Severity.warning, Severity.critical, Severity.unknown
 OURS = ("192.0.2.10", "2001:db8::10")
@@ -141,7 +143,8 @@ def world(sick: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World
             domain_blocklists=("dbl.test",),
         ),
     )
-    yield World(names, settings, folder)
+    with served(sick, Authority().issue("mail.lab.test", "*.right.test", "*.also.test")):
+        yield World(names, settings, folder)
     names.close()
 
 

@@ -27,21 +27,32 @@ from postmaster.health.checks import dns
 from postmaster.health.finding import Context, Finding, Severity
 from postmaster.settings import Settings
 from tests.tools.building import open_builder, settings_under
+from tests.tools.certificates import Authority
 from tests.tools.mail import Lab
 from tests.tools.names import NameServer, Signer, Validator, silence
 
 from .conftest import faulty
+from .faults import served
 
+NAMES = ("mail.lab.test", "mail.safe.test", "mail.plain.test")
 OURS = "192.0.2.10"
 MAIL = '@ MX 10 mail\nmail A 192.0.2.10\n@ TXT "v=spf1 mx -all"\n_dmarc TXT "v=DMARC1; p=none"\n'
 PAGE = f"127.{os.getpid() >> 8 & 127}.{os.getpid() & 255}.43"
 
 
-def tlsa(certificate: bytes) -> str:
-    """The record of a certificate's key (DANE-EE, SHA2-256)."""
+@pytest.fixture(scope="module", autouse=True)
+def authority(sick: Lab) -> Iterator[Authority]:
+    """Who issued what the lab serves: a certificate with the names of all MX here."""
+    own = Authority()
+    with served(sick, own.issue(*NAMES)):
+        yield own
+
+
+def tlsa(certificate: bytes, usage: int = 3) -> str:
+    """The record of a certificate's key (SHA2-256): itself (DANE-EE), or with 2 an authority's (DANE-TA)."""
     key = x509.load_pem_x509_certificate(certificate).public_key()
     der = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
-    return f"_25._tcp.mail TLSA 3 1 1 {hashlib.sha256(der).hexdigest()}\n"
+    return f"_25._tcp.mail TLSA {usage} 1 1 {hashlib.sha256(der).hexdigest()}\n"
 
 
 def settings(sick: Lab, folder: Path, resolver: str, *domains: str) -> Settings:
@@ -75,13 +86,13 @@ class Secured:
 
 
 @pytest.fixture(scope="module")
-def secured(sick: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
+def secured(sick: Lab, authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
     """A signed zone with the TLSA record of what the lab serves, and a resolver that validates it."""
     folder = tmp_path_factory.mktemp("secured")
-    served = tlsa((sick.root / "tls" / "certificate.pem").read_bytes())
+    record = tlsa((sick.root / "tls" / "certificate.pem").read_bytes())
     signer = Signer()
     zones = {
-        "safe.test": signer.signed("safe.test", MAIL + served),
+        "safe.test": signer.signed("safe.test", MAIL + record),
         "lab.test": "mail A 192.0.2.10\n",
         "2.0.192.in-addr.arpa": "10 PTR mail.lab.test.\n",
         "plain.test": MAIL + "_25._tcp.mail TLSA 3 1 1 " + "00" * 32 + "\n",
@@ -91,7 +102,7 @@ def secured(sick: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sec
         stubs = {**dict.fromkeys(zones, names.resolver), "late.test": mute}
         validator = Validator(folder, stubs, [signer.anchor("safe.test")])
         own = settings(sick, folder, validator.resolver, "safe.test", "plain.test")
-        yield Secured(names, own, served, signer, validator)
+        yield Secured(names, own, record, signer, validator)
         validator.close()
     names.close()
 
@@ -113,6 +124,33 @@ def test_another_certificate_is_served_than_tlsa_has(secured: Secured) -> None:
     fault = secured.names.changed("safe.test", secured.signer.signed("safe.test", MAIL + other))
     with faulty(secured.settings, ["dns"], "dane-mismatch", "safe.test", fault) as found:
         assert "mail.safe.test" in found.message
+
+
+@pytest.mark.parametrize(
+    ("usage", "severity"),
+    [pytest.param(3, Severity.warning, marks=pytest.mark.full), (2, Severity.critical)],
+    ids=["DANE-EE", "DANE-TA"],
+)
+def test_the_certificate_at_port_25_lacks_the_name_in_mx(
+    secured: Secured, sick: Lab, authority: Authority, usage: int, severity: Severity
+) -> None:
+    """A TLSA record for the certificate itself makes its names moot; one for an authority does not."""
+
+    @contextmanager
+    def fault() -> Iterator[None]:
+        other = authority.issue("mail.lab.test", "*.elsewhere.test")
+        record = tlsa(other.certificate if usage == 3 else authority.certificate, usage)
+        zone = secured.signer.signed("safe.test", MAIL + record)
+        with secured.names.changed("safe.test", zone), served(sick, other):
+            secured.validator.restart()
+            yield
+        secured.validator.restart()
+
+    with faulty(
+        secured.settings, ["dns"], "mx-certificate", "safe.test", fault(), severity=severity
+    ) as found:
+        assert "is for mail.lab.test, *.elsewhere.test, not for mail.safe.test" in found.message
+        assert ("DANE does not deliver" in found.message) == (usage == 2)
 
 
 def test_a_zone_is_signed_by_another_key(secured: Secured) -> None:
@@ -224,10 +262,10 @@ RIGHT = "version: STSv1\nmode: {}\nmx: {}\nmax_age: 86400\n"
 
 @pytest.fixture
 def page(
-    sick: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sick: Lab, authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[tuple[Page, Settings, NameServer, Path]]:
-    authority, leaf = certificates(tmp_path, "mta-sts.safe.test")
-    monkeypatch.setenv("SSL_CERT_FILE", str(authority))
+    page_authority, leaf = certificates(tmp_path, "mta-sts.safe.test")
+    monkeypatch.setenv("SSL_CERT_FILE", str(page_authority))
     zones = {
         "safe.test": MAIL + f'_mta-sts TXT "v=STSv1; id=1"\nmta-sts A {PAGE}\n',
         "lab.test": "mail A 192.0.2.10\n",
@@ -236,7 +274,14 @@ def page(
     names = NameServer(tmp_path, zones)
     made = Page(leaf)
     made.text = RIGHT.format("enforce", "*.safe.test")
-    yield made, settings(sick, tmp_path, names.resolver, "safe.test"), names, tmp_path
+    own = settings(sick, tmp_path, names.resolver, "safe.test")
+    (tmp_path / "trusted.pem").write_bytes(authority.certificate)
+    yield (
+        made,
+        replace(own, health=replace(own.health, ca_file=str(tmp_path / "trusted.pem"))),
+        names,
+        tmp_path,
+    )
     made.close()
     names.close()
 
@@ -265,3 +310,29 @@ def test_a_policy_is_right_or_leaves_out_an_mx_or_cannot_be_had(page: Any) -> No
     web.show(stranger)
     assert codes(own)["safe.test"] == {"mta-sts-policy"}
     assert ipaddress.ip_address(PAGE).is_loopback
+
+
+@pytest.mark.parametrize(
+    ("mode", "severity"),
+    [
+        ("enforce", Severity.critical),
+        pytest.param("testing", Severity.warning, marks=pytest.mark.full),
+        pytest.param("none", Severity.warning, marks=pytest.mark.full),
+    ],
+)
+def test_mta_sts_demands_the_name_in_mx(
+    page: Any, sick: Lab, authority: Authority, mode: str, severity: Severity
+) -> None:
+    web, own, _, _ = page
+    web.text = RIGHT.format(mode, "*.safe.test")
+    fault = served(sick, authority.issue("mail.lab.test"))
+    with faulty(own, ["dns"], "mx-certificate", "safe.test", fault, severity=severity) as found:
+        assert "not for mail.safe.test, which is in MX" in found.message
+        assert (f"MTA-STS in mode {mode}" in found.message) == (mode != "none")
+
+
+def test_mta_sts_demands_a_certificate_that_others_trust(page: Any, sick: Lab) -> None:
+    _, own, _, _ = page
+    fault = served(sick, Authority().issue(*NAMES))
+    with faulty(own, ["dns"], "mx-certificate", "safe.test", fault) as found:
+        assert "is not trusted" in found.message

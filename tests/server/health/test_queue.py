@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,11 @@ from typing import Any
 import pytest
 
 from postmaster.health.finding import Severity
-from postmaster.settings import Settings
+from postmaster.health.run import choose, run
+from postmaster.settings import Settings, load_settings
 from tests.tools.acting import Queue, until
 from tests.tools.mail import Lab
-from tests.tools.spool_generator import log_entry, queue_file
+from tests.tools.spool_generator import fill, log_entry, make_home, queue_file
 
 from .conftest import faulty
 
@@ -236,3 +237,37 @@ def test_an_action_was_interrupted(queue: Queue) -> None:
         severity=Severity.warning,
     ) as found:
         assert "postmaster queue history show" in str(found.remedy)
+
+
+@pytest.mark.full
+@pytest.mark.timeout(900)
+def test_a_hundred_thousand_messages_on_a_busy_machine(tmp_path: Path) -> None:
+    """The deadline is kept, the messages are counted, and what there was no time for is said."""
+    home = fill(make_home(tmp_path), 100_000)
+    own = load_settings(home.settings_file, {})
+    hogs = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(4)]
+    try:
+        for deadline in (10.0, 3.0):
+            begun = time.monotonic()
+            found = run(replace(own, health=replace(own.health, deadline=deadline)), choose(["queue"], []))
+            took = time.monotonic() - begun
+            print(f"{deadline:g} s: {took:.2f} s; " + "; ".join(f"{f.object}: {f.message}" for f in found))
+            assert took < deadline + 1
+            told = {one.object: one for one in found}
+            if not told["size"].message.endswith("not counted in time"):
+                assert told["size"].message == "100000 messages wait"
+                assert told["deferred"].message.startswith("100000 messages")
+            is_whole = told["deferred"].code == "queue-old" and "oldest seen" not in told["deferred"].message
+            assert is_whole or told["spool"].code == "queue-unread"
+    finally:
+        for hog in hogs:
+            hog.kill()
+            hog.wait()
+    survey = b"postmaster.queue.survey"
+    until(lambda: not any(survey in one for one in _command_lines()), 30)
+
+
+def _command_lines() -> Iterator[bytes]:
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            yield file.read_bytes()

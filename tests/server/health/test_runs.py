@@ -10,13 +10,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from postmaster.health import alone
 from postmaster.health import state as module
 from postmaster.health.finding import NO_ANSWER, OK, Check, Context, Finding, Measure, Severity
 from postmaster.health.record import Wish, report
@@ -196,18 +197,19 @@ def test_a_server_that_says_nothing_costs_the_command_its_deadline(place: Callab
 def test_two_commands_at_once(place: Callable[[], Path]) -> None:
     """The second says so in one line and ends, as the run before did; the state is the first one's."""
     folder = place()
-    with silent() as port:
-        base = settings_in(folder, deadline=3.0)
-        settings = replace(base, server=ServerSettings(smtp_port=port))
+    with ExitStack() as waiting:
+        base = settings_in(folder, deadline=60.0)
+        settings = replace(base, server=ServerSettings(smtp_port=waiting.enter_context(silent())))
         command = [*COMMAND, "--config", str(written(settings, folder)), "health", "check", "services"]
         with report(settings, [Check("queue", "", {}, ill)]):
             pass
         with subprocess.Popen([*command, "--skip", "queue"], stdout=subprocess.PIPE, text=True) as first:
-            _until_locked(folder / module.LOCK)
+            _until_locked(folder / alone.LOCK)
             second = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
             plugin = subprocess.run(
                 [*command, "-o", "nagios"], capture_output=True, text=True, timeout=60, check=False
             )
+            waiting.close()  # which ends what the first one waits for
             first.communicate(timeout=60)
     assert first.returncode == 2
     words = "another health check is under way; mail was critical in the run before it"
@@ -229,17 +231,17 @@ def test_a_run_that_does_not_end_is_told_once(
     hanging = "import fcntl, sys, time; f = open(sys.argv[1]); fcntl.flock(f, fcntl.LOCK_EX); time.sleep(60)"
     with report(settings, [Check("queue", "", {}, ill)]):
         pass
-    with subprocess.Popen([sys.executable, "-c", hanging, str(folder / module.LOCK)]) as stuck:
+    with subprocess.Popen([sys.executable, "-c", hanging, str(folder / alone.LOCK)]) as stuck:
         try:
-            _until_locked(folder / module.LOCK)
-            with pytest.raises(module.BusyError, match="is under way; mail was critical"):
+            _until_locked(folder / alone.LOCK)
+            with pytest.raises(alone.BusyError, match="is under way; mail was critical"):
                 made(settings, changes=True)
-            monkeypatch.setattr(module, "STUCK", 0.0)
+            monkeypatch.setattr(alone, "STUCK", 0.0)
             (note,) = made(settings, changes=True).notes
             assert f"(process {stuck.pid})" in note
             assert f"kill {stuck.pid}" in note
             for wish in ({"changes": True}, {}):
-                with pytest.raises(module.BusyError, match=f"process {stuck.pid}"):
+                with pytest.raises(alone.BusyError, match=f"process {stuck.pid}"):
                     made(settings, **wish)
         finally:
             stuck.kill()

@@ -47,6 +47,17 @@ def test_postfix_stopped(sick: Lab) -> None:
         assert found.remedy == "is it running? postfix status"
 
 
+@pytest.mark.parametrize("name", ["smtp", "imaps"])
+def test_all_checks_of_a_run_ask_a_listener_once(sick: Lab, name: str) -> None:
+    """Each connection has the servers start a process."""
+    with in_front_of(sick.port(name)) as proxy:
+        settings = with_port(sick.settings, name, proxy.port)
+        found = run(settings, choose(["services", "certificates"], []))
+        of_it = [(one.check, one.code) for one in found if one.object == name]
+        assert of_it == [("services", "ok"), ("certificates", "ok")]
+        assert proxy.clients == 1
+
+
 def test_a_slow_server(sick: Lab) -> None:
     with in_front_of(sick.port("imap")) as proxy:
         settings = with_port(sick.settings, "imap", proxy.port, answer_warning=1.5, answer_critical=30.0)

@@ -95,6 +95,28 @@ def test_another_process_surveys_a_large_queue_where_threads_run(
 
 
 @pytest.mark.server
+def test_where_time_is_up_what_was_seen_is_told_and_the_rest_counted(large: Written) -> None:
+    now = int(time.time())
+    counted = module.count(known(large), now=now, stale=3600)
+    assert (counted.messages, counted.is_cut) == (large.messages, False)
+    found = survey(known(large), now=now, stale=3600, ends=0.0, files=counted.messages)
+    seen = found.messages
+    assert found.is_cut
+    assert 0 < seen < large.messages
+    assert found.queue("-", "deferred").oldest is not None
+    assert found.complete(counted) == {"-": large.messages - seen}
+    assert found.queue("-", "deferred").messages == large.messages
+
+
+@pytest.mark.server
+def test_names_that_cannot_be_counted_in_time_are_said_to_be_missing(large: Written) -> None:
+    found = module.count(known(large), now=0, stale=3600, ends=0.0)
+    assert found.is_cut
+    assert found.instances == ["-"]
+    assert found.messages < large.messages
+
+
+@pytest.mark.server
 def test_each_instance_is_surveyed_and_named(tmp_path: Path) -> None:
     first, second = fill(make_home(tmp_path / "a"), 3), fill(make_home(tmp_path / "b"), 2)
     with (second.config_directory / "main.cf").open("a") as file:

@@ -16,7 +16,12 @@ from postmaster.queue.survey import Survey, Waiting
 from postmaster.settings import Settings
 
 
-def judged(monkeypatch: pytest.MonkeyPatch, found: Survey, last: Last | None = None) -> dict[str, Finding]:
+def judged(
+    monkeypatch: pytest.MonkeyPatch, found: Survey, last: Last | None = None, counted: Survey | None = None
+) -> dict[str, Finding]:
+    """What is told of a survey; names tell the same as it does, where nothing else is said."""
+    counted = counted or (Survey(found.now, found.stale) if found.by_postqueue else found)
+    monkeypatch.setattr(module, "count", lambda *_, **__: counted)
     monkeypatch.setattr(module, "survey", lambda *_, **__: found)
     context = Context(Settings(), time.monotonic() + 5, last)
     return {one.object: one for one in queue.run(context)}
@@ -50,6 +55,44 @@ def test_without_time_for_a_survey_what_the_names_tell_is_told(
     assert [told[name].measures[0].value for name in ("size", "deferred", "hold", "corrupt")] == [2, 2, 1, 1]
     assert (told["spool"].code, told["corrupt"].code) == ("queue-unread", "queue-corrupt")
     assert "not known: python did not finish" in told["spool"].message
+
+
+def test_what_there_was_no_time_for_is_said_and_what_was_seen_is_judged(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found, counted = (Survey(int(1e6), 3600, instances=["-"], is_cut=is_cut) for is_cut in (True, False))
+    found.queues["-", "deferred"] = Waiting(200, int(1e6) - 50 * 3600, "ABC123", "Connection refused")
+    found.expiring["-"] = 3
+    counted.queues["-", "deferred"], counted.queues["-", "hold"] = Waiting(900), Waiting(5)
+    told = judged(monkeypatch, found, counted=counted)
+    assert told["size"].message == "900 messages wait"
+    assert told["deferred"].code == "queue-old"
+    assert told["deferred"].message.startswith("900 messages, the oldest seen 2.1 days old (ABC123)")
+    assert told["hold"].message == "5 messages"
+    assert told["expiring"].code == "queue-expiring"
+    assert "logs" not in told, "what is left over was not looked for"
+    assert told["spool"].severity is Severity.unknown
+    assert told["spool"].message.startswith("705 messages were not looked at in time")
+
+
+def test_where_not_even_the_names_can_be_counted_in_time_that_is_said(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    counted = Survey(1000, 3600, instances=["-"], is_cut=True)
+    counted.queues["-", "active"] = Waiting(7)
+    found = Survey(1000, 3600, instances=["-"], is_cut=True)
+    told = judged(monkeypatch, found, Last(900.0, {("queue", "size", "messages"): 7.0}), counted)
+    assert told["size"].message == "7 messages wait, and more that were not counted in time"
+    assert "growth" not in told, "there is nothing to compare"
+    assert told["spool"].message.startswith("some messages were not looked at in time")
+
+
+def test_an_empty_queue_has_the_measures_of_a_full_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A threshold is for each run, and a chart has no holes."""
+    found = Survey(1000, 3600, instances=["-"])
+    for name in ("maildrop", "incoming", "active", "deferred", "hold"):
+        told = judged(monkeypatch, found)[name]
+        assert [(one.name, one.value) for one in told.measures] == [("age", 0), ("messages", 0)]
 
 
 def test_growth_is_told_from_the_run_before_and_may_be_negative(monkeypatch: pytest.MonkeyPatch) -> None:
