@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import suppress
@@ -13,7 +14,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from tests.tools.machine import missing_for_servers
+from tests.tools.machine import memory_folder, missing_for_servers
 
 hypothesis.settings.register_profile("dev", deadline=None)
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, max_examples=100, print_blob=True)
@@ -24,6 +25,10 @@ hypothesis.settings.load_profile("ci" if IN_CI else "dev")
 #: a folder of this name, so what was left over is found and nobody else's process is.
 MARK = f"mail-test-{uuid.uuid4().hex[:8]}"
 os.environ["MAIL_TEST_RUN"] = MARK
+
+# Workers and whatever else is started inherit it; pytest itself has asked for the folder already.
+if "TMPDIR" not in os.environ and (memory := memory_folder()) is not None:
+    os.environ["TMPDIR"] = tempfile.tempdir = str(memory)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
