@@ -36,6 +36,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         folders = item.path.relative_to(Path(__file__).parent).parts
         for folder in {"server", "full"}.intersection(folders[:1]):
             item.add_marker(getattr(pytest.mark, folder))
+        # To trace the same lines a hundred times doubles what they cost; coverage is that of the other tests.
+        if hypothesis.is_hypothesis_test(getattr(item, "obj", None)):
+            item.add_marker(pytest.mark.no_cover)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
