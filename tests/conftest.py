@@ -23,7 +23,7 @@ hypothesis.settings.load_profile("ci" if IN_CI else "dev")
 
 #: Every process that a test starts inherits it, and a server that cleans its environment works below
 #: a folder of this name, so what was left over is found and nobody else's process is.
-MARK = f"mail-test-{uuid.uuid4().hex[:8]}"
+MARK = f"mail-{uuid.uuid4().hex[:8]}"
 os.environ["MAIL_TEST_RUN"] = MARK
 
 # Workers and whatever else is started inherit it; pytest itself has asked for the folder already.

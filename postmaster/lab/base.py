@@ -92,6 +92,8 @@ smtpd_peername_lookup = no
 relayhost = [{ADDRESS}]:{outbound}
 smtp_bind_address = {ADDRESS}
 biff = no
+# Else what comes in faster than it leaves waits a second each.
+in_flow_delay = 0
 """
 
 
