@@ -205,7 +205,11 @@ def test_user_password(scene: Scene) -> None:
 
 
 @pytest.mark.timeout(300)
-def test_user_remove(scene: Scene) -> None:
+@pytest.mark.parametrize(
+    "step",
+    [pytest.param(3, id="every third"), pytest.param(1, id="every one", marks=pytest.mark.full)],
+)
+def test_user_remove(scene: Scene, step: int) -> None:
     with open_builder(scene.settings) as make:
         make.user("carl@kill.test")
         make.alias("team@kill.test", "carl@kill.test", "base@kill.test")
@@ -220,7 +224,7 @@ def test_user_remove(scene: Scene) -> None:
                 make.user("carl@kill.test")
                 make.alias("team@kill.test", "carl@kill.test", "base@kill.test")
 
-    until_done(scene, lambda n: {"command": ["user", "remove", "carl@kill.test", "--yes"]}, after)
+    until_done(scene, lambda n: {"command": ["user", "remove", "carl@kill.test", "--yes"]}, after, step)
 
 
 #: Hundreds of writes: some of them each time, all of them where there is time.
