@@ -1,4 +1,4 @@
-"""The tests' names are the same each time: several workers share them, and a failure is run again by its name."""
+"""The names of tests are the same each time: workers share them, and a failure is run again by its name."""
 
 from __future__ import annotations
 
