@@ -178,6 +178,7 @@ def deletion_beside_traffic(queue: Queue, count: int) -> None:
                 ):
                     running.send_signal(signal.SIGKILL)
                     break
+                time.sleep(0.001)
             running.communicate()
             kills += running.returncode == -signal.SIGKILL
             there = settled(queue)
@@ -223,7 +224,7 @@ def deletion_beside_traffic(queue: Queue, count: int) -> None:
 
 
 def test_a_deletion_killed_again_and_again_loses_nothing_and_touches_nothing_else(queue: Queue) -> None:
-    deletion_beside_traffic(queue, 600)
+    deletion_beside_traffic(queue, 400)
 
 
 @pytest.mark.full
