@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from postmaster.errors import AddressError
 
@@ -130,6 +131,11 @@ class Address:
 
 def parse_domain(text: str) -> Domain:
     """A domain from U-labels or A-labels in any case. Raises AddressError."""
+    return _parse_domain(text)
+
+
+@lru_cache(maxsize=1024)  # a hundred thousand addresses have few domains, and one value of each is enough
+def _parse_domain(text: str) -> Domain:
     _check_text(text, "domain")
     name = text
     if not name.isascii() or "xn--" in name.lower():

@@ -9,6 +9,8 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 PARENT_MODE = 0o755  # folders on the way that servers pass through
@@ -30,6 +32,32 @@ def replace(path: Path, content: bytes, mode: int, uid: int = 0, gid: int = 0) -
         new.replace(path)
     finally:
         new.unlink(missing_ok=True)
+
+
+@contextmanager
+def complete(path: Path, mode: int) -> Iterator[Path]:
+    """A new file to be filled, which takes a name, on disk, when the block ends, or is gone if it fails.
+
+    What SQLite keeps beside it goes with it. A kill leaves it behind under a hidden name.
+    """
+    new = path.with_name(f".{path.name}.{os.getpid()}.new")
+    try:
+        os.close(os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, mode))
+        yield new
+        _to_disk(new)
+        new.replace(path)
+        _to_disk(path.parent)
+    finally:
+        for left in (new, new.with_name(new.name + "-journal")):
+            left.unlink(missing_ok=True)
+
+
+def _to_disk(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def read_regular(path: Path, most: int, *, follow: bool = True) -> tuple[bytes, os.stat_result]:

@@ -1,11 +1,11 @@
-"""How servers reach the look-ups in a PostgreSQL: hosts, database, role."""
+"""How servers reach the look-ups in a PostgreSQL: hosts, database, role, options of libpq."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from urllib.parse import parse_qs, unquote, urlsplit
 
+from postmaster.database_url import SCHEMES, is_secret, parse, scheme
 from postmaster.errors import SettingsError
 
 PORT = 5432
@@ -13,6 +13,14 @@ SOCKETS = "/var/run/postgresql"  # Debian's
 
 #: What stands for itself in Postfix's and Dovecot's files and in libpq's connection strings.
 _PLAIN = re.compile(r"[A-Za-z0-9._~+/=@:,-]*")
+
+#: A host that is gone answers nothing at all, and without these a server waits minutes for it before it
+#: tries the next: until it answers (seconds), until it acknowledges what it was sent (milliseconds; less
+#: than the 5 seconds that Dovecot gives all hosts together).
+_PATIENCE = {"connect_timeout": "5", "tcp_user_timeout": "3000"}
+
+#: Options that belong to the user of a URL, and not to the servers' roles.
+_OWN = ("passfile", "sslcert", "sslkey", "service", "options", "application_name")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,33 +31,34 @@ class Database:
     name: str
     user: str
     password: str
+    options: tuple[tuple[str, str], ...] = ()
 
     @property
     def is_secret(self) -> bool:
-        return bool(self.password)
+        return bool(self.password) or any(is_secret(name) for name, _ in self.options)
 
 
 def database(url: str, user: str, fallback: str) -> Database:
-    """What a URL says, or where it is empty another one, less its user and password. Raises SettingsError.
+    """What a URL says; of the other one, where it is empty, what is not its user's own.
 
-    `postgresql://USER:PASSWORD@HOST:PORT,HOST2/DATABASE`, as libpq has it.
+    Raises SettingsError.
     """
-    parts = urlsplit(url or fallback)
-    if parts.scheme.partition("+")[0] not in ("postgresql", "postgres"):
+    if scheme(url or fallback) not in SCHEMES:
         raise SettingsError(
             "lookups.source is database, and no URL names a PostgreSQL",
             hint="lookups.postfix_url and lookups.dovecot_url, or directory.url",
         )
-    login, _, places = parts.netloc.rpartition("@")
-    name, _, password = login.partition(":")
-    places = places or parse_qs(parts.query).get("host", [SOCKETS])[0]
+    parts = parse(url or fallback)
+    options = {name: value for name, value in parts.options if url or not (name in _OWN or is_secret(name))}
     found = Database(
-        tuple(_host(place) for place in places.split(",")),
-        unquote(parts.path.lstrip("/")),
-        unquote(name) if url and name else user,
-        unquote(password) if url else "",
+        tuple((host or SOCKETS, port or PORT) for host, port in parts.hosts or (("", None),)),
+        parts.name,
+        parts.user if url and parts.user else user,
+        parts.password if url else "",
+        tuple({**_PATIENCE, **options}.items()),
     )
-    for text in (found.name, found.user, found.password, *(host for host, _ in found.hosts)):
+    words = (found.name, found.user, found.password, *(host for host, _ in found.hosts))
+    for text in (*words, *(word for option in found.options for word in option)):
         if not _PLAIN.fullmatch(text):
             raise SettingsError(
                 "the URL by which servers reach the database has characters that their files cannot hold",
@@ -58,14 +67,3 @@ def database(url: str, user: str, fallback: str) -> Database:
     if not found.name:
         raise SettingsError("the URL by which servers reach the database names none")
     return found
-
-
-def _host(place: str) -> tuple[str, int]:
-    if place.startswith(("/", "%2F", "%2f")):
-        return unquote(place), PORT
-    host, colon, port = place.rpartition(":")
-    if not colon or "]" in port:
-        host, port = place, str(PORT)
-    if not port.isdigit() or not 0 < int(port) < 65536 or not host:
-        raise SettingsError(f"the URL by which servers reach the database has no host in {place!r}")
-    return host.strip("[]"), int(port)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from functools import lru_cache
 from typing import Any
 
 from postmaster.address import (
@@ -155,17 +154,12 @@ def _protocol(text: str) -> str:
     return text
 
 
-@lru_cache(maxsize=1024)
-def _domain(text: str) -> Domain:
-    return parse_domain(text)
-
-
 _TIME = _text(moment)
 _OWN = _text(parse_own_address)
 _SWITCH = _text(_boolean)
 _PARSE: dict[tuple[str, str], Callable[[str | list[str]], Any]] = {
-    ("domain", "domain"): _text(_domain),
-    ("domain", "alias_of"): _text(_domain),
+    ("domain", "domain"): _text(parse_domain),
+    ("domain", "alias_of"): _text(parse_domain),
     ("user", "address"): _OWN,
     ("user", "name"): _text(_person),
     ("user", "password"): _text(passwords.check_hash),

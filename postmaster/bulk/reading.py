@@ -16,10 +16,11 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from postmaster.bulk import fields
 from postmaster.bulk.writing import COLUMNS, KIND_COLUMN, SECTIONS, As
+from postmaster.directory import passwords
 from postmaster.directory.entries import FIELDS, Listed
 from postmaster.directory.merge import Problem, Wanted
 from postmaster.errors import NotFoundError, PostmasterError, UsageError
@@ -46,7 +47,22 @@ def form_of(file: Path, given: As | None) -> As:
 
 def read(file: Path, form: As) -> Wanted:
     """What a file says. Raises NotFoundError, UsageError."""
-    return parse(_text(file, SIZE_LIMIT if form in (As.csv, As.json) else DOCUMENT_LIMIT), form)
+    try:
+        with file.open("rb") as opened:
+            return read_from(opened, form, str(file))
+    except FileNotFoundError:
+        raise NotFoundError(f"there is no file {file}") from None
+    except OSError as error:
+        raise UsageError(f"{file} cannot be read: {error.strerror}") from None
+
+
+def read_from(opened: BinaryIO, form: As, name: str) -> Wanted:
+    """What an open file says, of this name in messages. Raises UsageError."""
+    limit = SIZE_LIMIT if form in (As.csv, As.json) else DOCUMENT_LIMIT
+    data = opened.read(limit + 1)
+    if len(data) > limit:
+        raise UsageError(f"{name} is larger than {limit >> 20} MiB", hint="split it")
+    return parse(decoded(data, name), form)
 
 
 def parse(text: str, form: As) -> Wanted:
@@ -69,9 +85,20 @@ def _take(wanted: Wanted, rows: Iterable[Row]) -> None:
                 raise UsageError(f"{kind!r} is no kind of entry", hint="one of " + ", ".join(FIELDS))
             if "" in values:
                 raise UsageError(str(values[""]))
-            wanted.listed.append(Listed(fields.entry(kind, values), place))
+            secret = _take_out_clear_text(kind, values)
+            wanted.listed.append(Listed(fields.entry(kind, values), place, secret))
         except PostmasterError as error:
             wanted.problems.append(Problem(place, kind, _title(values), error.message))
+
+
+def _take_out_clear_text(kind: str, values: dict[str, Any]) -> str | None:
+    """The password of a user that stands there in clear text. Raises PasswordError for one that is none."""
+    given = values.get("password")
+    found = passwords.clear_text(given) if kind == "user" and isinstance(given, str) else None
+    if found is None:
+        return None
+    values["password"] = None
+    return passwords.check_password(found)
 
 
 def _title(values: dict[str, Any]) -> str:
@@ -79,19 +106,6 @@ def _title(values: dict[str, Any]) -> str:
         if isinstance(values.get(name), str):
             return str(values[name])[:100]
     return ""
-
-
-def _text(file: Path, limit: int) -> str:
-    try:
-        with file.open("rb") as opened:
-            data = opened.read(limit + 1)
-    except FileNotFoundError:
-        raise NotFoundError(f"there is no file {file}") from None
-    except OSError as error:
-        raise UsageError(f"{file} cannot be read: {error.strerror}") from None
-    if len(data) > limit:
-        raise UsageError(f"{file} is larger than {limit >> 20} MiB", hint="split it")
-    return decoded(data, str(file))
 
 
 def decoded(data: bytes, name: str) -> str:
@@ -105,7 +119,10 @@ def decoded(data: bytes, name: str) -> str:
 
 def _csv_rows(text: str) -> Iterator[Row]:
     csv.field_size_limit(FIELD_LIMIT)
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    first = text[: text.find("\n")]
+    # Where a comma is the decimal mark, spreadsheets write a semicolon instead.
+    mark = next((one for one in ",;\t" if one in first), ",")
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=mark)
     heading: list[str] | None = None
     kind = ""
     line = 1
@@ -115,7 +132,7 @@ def _csv_rows(text: str) -> Iterator[Row]:
             if not any(cells):
                 continue
             if heading is None:
-                heading = [csv_value(cell).strip() for cell in cells]
+                heading = [csv_value(cell).strip().lower() for cell in cells]
                 kind = _check_heading(heading)
                 continue
             if len(cells) != len(heading):
@@ -126,7 +143,7 @@ def _csv_rows(text: str) -> Iterator[Row]:
             }
             yield place, values.pop(KIND_COLUMN, kind), values
     except csv.Error as error:
-        raise UsageError(f"line {reader.line_num}: no CSV: {error}") from None
+        raise UsageError(f"line {line}: no CSV: {error}") from None
     if heading is None:
         raise UsageError("the file is empty", hint="a CSV begins with a line of field names")
 
@@ -149,7 +166,7 @@ _SPACE = re.compile(r"[ \t\r\n]*")
 
 def _json_rows(text: str, sections: set[str], wanted: Wanted) -> Iterator[Row]:
     """Read object by object, so that each has its line."""
-    decoder = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=str)
+    decoder = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=str, object_pairs_hook=_fields)
     at, line, counted = 0, 1, 0
 
     def skip(position: int) -> int:
@@ -206,29 +223,43 @@ def _json_rows(text: str, sections: set[str], wanted: Wanted) -> Iterator[Row]:
         raise UsageError(f"{where(skip(at))}: something stands behind the end")
 
 
+def _fields(pairs: list[tuple[str, Any]]) -> dict[str | None, Any]:
+    """What stands under each name; under None which name is there twice, as the last one is no better."""
+    found: dict[str | None, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            found[None] = f"{name[:60]!r} is given twice"
+        found[name] = value
+    return found
+
+
 def _toml_rows(text: str, sections: set[str], wanted: Wanted) -> Iterator[Row]:
     import tomllib
 
+    from postmaster.bulk.toml_lines import lines_of
+
     try:
-        found = tomllib.loads(text.replace("\r\n", "\n"), parse_float=str)
+        found = tomllib.loads(text, parse_float=str)
     except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"no TOML: {error}") from None
-    except RecursionError:
-        raise UsageError("no TOML that can be read: too deep") from None
+        message, _, position = str(error).rpartition(" (at ")
+        at = re.match(r"line \d+", position)
+        line = at[0] if at else f"line {text.rstrip().count(chr(10)) + 1}"  # at the end of the document
+        raise UsageError(f"{line}: no TOML: {message}") from None
+    except (RecursionError, ValueError) as error:  # of a number with thousands of digits
+        why = "too deep" if isinstance(error, RecursionError) else str(error).partition(";")[0]
+        raise UsageError(f"no TOML that can be read: {why}") from None
+    lines = lines_of(text)
     for name, items in found.items():
+        place = f"line {lines.sections.get(name, 1)}"
         if name == "complete":
-            wanted.complete = _complete(items, "complete")
+            wanted.complete = _complete(items, place)
             continue
-        _section(name, sections, name)
+        _section(name, sections, place)
         if not isinstance(items, list):
-            raise UsageError(f"{name} is no list", hint=f"write [[{name}]] above each entry")
-        heads = [
-            number
-            for number, line in enumerate(text.splitlines(), 1)
-            if re.fullmatch(rf"\s*\[\[\s*{name}\s*\]\]\s*(?:#.*)?", line)
-        ]
-        for at, item in enumerate(items):
-            place = f"line {heads[at]}" if len(heads) == len(items) else f"{name}, entry {at + 1}"
+            raise UsageError(f"{place}: {name} is no list", hint=f"write [[{name}]] above each entry")
+        for index, item in enumerate(items):
+            number = lines.entry(name, index, len(items))
+            place = f"{name}, entry {index + 1}" if number is None else f"line {number}"
             yield place, _KINDS[name], _texts(item)
 
 
@@ -236,6 +267,7 @@ def _yaml_rows(text: str, sections: set[str], wanted: Wanted) -> Iterator[Row]:
     from ruamel.yaml import YAML
     from ruamel.yaml.error import MarkedYAMLError, YAMLError
     from ruamel.yaml.nodes import MappingNode, ScalarNode, SequenceNode
+    from ruamel.yaml.reader import ReaderError
 
     def line(node: Any) -> str:
         return f"line {node.start_mark.line + 1}"
@@ -257,6 +289,9 @@ def _yaml_rows(text: str, sections: set[str], wanted: Wanted) -> Iterator[Row]:
         mark = error.problem_mark or error.context_mark
         at = f"line {mark.line + 1}: " if mark is not None else ""
         raise UsageError(f"{at}no YAML: {error.problem or error.context}") from None
+    except ReaderError as error:
+        at = f"line {text.count(chr(10), 0, error.position) + 1}: "
+        raise UsageError(f"{at}no YAML: the character U+{error.character:04X} cannot be in it") from None
     except (YAMLError, ValueError) as error:
         raise UsageError(f"no YAML: {str(error).splitlines()[0][:200]}") from None
     except RecursionError:
@@ -278,9 +313,7 @@ def _yaml_rows(text: str, sections: set[str], wanted: Wanted) -> Iterator[Row]:
             if not isinstance(item, MappingNode):
                 yield line(item), _KINDS[name], {"": "is no entry with fields"}
                 continue
-            found: dict[str, Any] = {}
-            for field, inner in pairs(item):
-                found[field or "?"] = plain(inner) if field not in found else {"": f"{field} is given twice"}
+            found = _fields([(field, plain(inner)) for field, inner in pairs(item)])
             yield line(item), _KINDS[name], _texts(found)
 
 
@@ -307,6 +340,8 @@ def _texts(item: Any) -> dict[str, Any]:
     if not isinstance(item, dict):
         return {"": "is no entry with fields"}
     found: dict[str, Any] = {}
+    if None in item:
+        found[""] = item.pop(None)
     for name, value in item.items():
         simple = [_scalar(one) for one in value] if isinstance(value, list) else _scalar(value)
         if simple is Ellipsis or (isinstance(simple, list) and Ellipsis in simple):

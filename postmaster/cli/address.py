@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
+import textwrap
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from postmaster.address import parse_address
 from postmaster.cli.state import Output, complete, print_record, print_rows, state_of
+from postmaster.render.escape import printable
 from postmaster.render.output import Column, Format, write_line
 
 if TYPE_CHECKING:
     from postmaster.routing.hops import Explanation, Hop
+
+NARROWEST = 20  # columns that a hop deep in the tree is wrapped to; with less it is left to the terminal
 
 app = typer.Typer(
     rich_markup_mode=None,
@@ -39,7 +44,12 @@ def explain(
     ],
     sender: Annotated[
         str | None,
-        typer.Option("--from", metavar="SENDER", help="The envelope sender, where routes depend on it."),
+        typer.Option(
+            "--from",
+            metavar="SENDER",
+            help="The envelope sender, where routes depend on it; <> is the null one.",
+            autocompletion=complete("address"),
+        ),
     ] = None,
     output: Output = Format.table,
 ) -> None:
@@ -51,7 +61,8 @@ def explain(
     from postmaster.routing.explain import explain as explain_address
 
     where = parse_address(address)
-    found = explain_address(state_of(context).settings, where, parse_address(sender) if sender else None)
+    wanted = None if sender in (None, "", "<>") else parse_address(sender)
+    found = explain_address(state_of(context).settings, where, wanted)
     if output is Format.table:
         _print_tree(found)
     elif output is Format.csv:
@@ -117,7 +128,7 @@ def _difference(one: Any) -> dict[str, Any]:
 
 
 def _print_tree(found: Explanation) -> None:
-    out = sys.stdout
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
     for tree in (found.tree, *found.copies):
         last: list[bool] = []  # for each depth, whether the hop there is the last of its siblings
         waiting = [(0, True, tree)]
@@ -125,27 +136,32 @@ def _print_tree(found: Explanation) -> None:
             depth, is_last, hop = waiting.pop()
             del last[depth:]
             last.append(is_last)
-            lead = "".join("   " if end else "│  " for end in last[1:-1])
-            lead += ("└─ " if is_last else "├─ ") if depth else ""
-            write_line(out, lead + _line(hop))
+            above = "".join("   " if end else "│  " for end in last[1:-1])
+            first, rest = ("", "") if not depth else ("└─ ", "   ") if is_last else ("├─ ", "│  ")
+            _write(above + first, _line(hop), width, above + rest + ("│  " if hop.hops else "   "))
             below = list(enumerate(hop.hops))
             waiting.extend((depth + 1, at == len(below) - 1, one) for at, one in reversed(below))
-    write_line(out, "")
+    write_line(sys.stdout, "")
     said = f"{found.verdict.code} {found.verdict.text}".rstrip()
-    write_line(out, f"by SMTP     {said} ({found.verdict.rule})")
-    for at, one in enumerate(found.recipients or ("none",)):
-        write_line(out, f"{'recipients' if not at else '':<10}  {one}")
-    for problem in found.problems:
-        write_line(out, f"{'problem':<10}  {problem.code}: {problem.address}: {problem.message}")
-    for difference in map(_difference, found.differences):
-        what = f"{difference['table']} for {difference['key']}" if difference["table"] else difference["key"]
-        write_line(
-            out,
-            f"{'differs':<10}  {what}: read {difference['read'] or 'nothing'}, "
-            f"the running server says {difference['live'] or 'nothing'}",
-        )
-    for note in found.notes:
-        write_line(out, f"{'note':<10}  {note}")
+    lines = [("by SMTP", f"{said} ({found.verdict.rule})")]
+    lines += [("" if at else "recipients", one) for at, one in enumerate(found.recipients or ("none",))]
+    lines += [("problem", f"{one.code}: {one.address}: {one.message}") for one in found.problems]
+    for one in map(_difference, found.differences):
+        what = f"{one['table']} for {one['key']}" if one["table"] else one["key"]
+        live = f"the running server says {one['live'] or 'nothing'}"
+        lines.append(("differs", f"{what}: read {one['read'] or 'nothing'}, {live}"))
+    lines += [("note", one) for one in found.notes]
+    for label, text in lines:
+        _write(f"{label:<10}  ", text, width, " " * 12)
+
+
+def _write(lead: str, text: str, width: int, hanging: str) -> None:
+    """A line, on a terminal of that many columns wrapped under its lead; 0 for no terminal."""
+    text = printable(text)
+    room = width - max(len(lead), len(hanging))
+    lines = textwrap.wrap(text, room, break_on_hyphens=False) if width and room >= NARROWEST else [text]
+    for at, line in enumerate(lines):
+        sys.stdout.write(f"{hanging if at else lead}{line}\n")
 
 
 def _line(hop: Hop) -> str:
@@ -153,5 +169,6 @@ def _line(hop: Hop) -> str:
     if hop.extension == "stripped":
         text += "; extension left out"
     if hop.table and hop.rule not in ("dot_forward", "local_alias"):
-        text += f" [{hop.table.rpartition('/')[2]}: {hop.key}]"
+        key = "" if hop.key == hop.address.lower() else f": {hop.key}"
+        text += f" [{hop.table.rpartition('/')[2]}{key}]"
     return text if hop.problem is None else f"{text} ({hop.problem})"

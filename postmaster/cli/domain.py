@@ -127,7 +127,7 @@ def rename(
     from postmaster.lifecycle import rename as life
 
     was, wanted = parse_domain(old), parse_domain(new)
-    requeued, entry, failed = 0, None, list[str]()
+    requeued, on_hold, entry, failed = 0, 0, None, list[str]()
     with state_of(context).directory(f"domain rename {was} {wanted}", reason=reason) as directory:
         with directory.change(keep=False) as change:
             record = renaming.rename_domain(change, was, wanted, keep_alias=alias)
@@ -139,9 +139,14 @@ def rename(
                 directory, was, wanted, keep_alias=alias, reason=reason, progress=progress()
             )
             record, entry, failed = done.record, done.entry, done.failed
-            requeued = len(done.requeued.done) if done.requeued else 0
+            requeued, on_hold = done.requeued, done.on_hold
     for note in record.notes:
         say(f"note: {note}")
+    if on_hold:
+        say(
+            f"note: {on_hold} messages for the old name stay on hold; to let them go on:"
+            f" postmaster queue requeue 'queue=hold and recipient-domain={was.ascii}'"
+        )
     if entry is not None and output is Format.table:
         say(f"undo: postmaster undo {entry}")
     print_record(
@@ -153,6 +158,7 @@ def rename(
             "alias": record.alias.name.unicode if record.alias else None,
             "followed": [one.unicode for one in record.followed],
             "requeued": requeued,
+            "on_hold": on_hold,
             "renamed": not dry_run,
         },
     )

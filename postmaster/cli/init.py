@@ -18,6 +18,7 @@ def init(context: typer.Context, output: Output = Format.table) -> None:
     """
     import sys
 
+    from postmaster.directory.engines import address_of
     from postmaster.directory.migrate import initialise
 
     state = state_of(context)
@@ -26,4 +27,7 @@ def init(context: typer.Context, output: Output = Format.table) -> None:
         for line in done or ("everything is there already",):
             write_line(sys.stdout, line)
     else:
-        print_record(output, {"directory": state.settings.directory.url, "done": list(done)})
+        own = state.settings.directory
+        print_record(
+            output, {"directory": own.url if own.file else address_of(state.settings), "done": list(done)}
+        )

@@ -5,17 +5,26 @@ The one file that touches Typer's vendored Click: its names are private and move
 
 from __future__ import annotations
 
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from importlib import import_module
 from typing import Any
 
+from typer import Typer
 from typer import main as typer_main
 from typer._click.core import Command, Context
 from typer._click.exceptions import ClickException, NoArgsIsHelpError, UsageError
 from typer._click.formatting import HelpFormatter
 from typer.core import TyperGroup
 
-__all__ = ["ClickException", "Context", "NoArgsIsHelpError", "UsageError", "lazy_group", "usage_hint"]
+__all__ = [
+    "ClickException",
+    "Context",
+    "NoArgsIsHelpError",
+    "UsageError",
+    "lazy_app",
+    "lazy_group",
+    "usage_hint",
+]
 
 
 class _Commands(MutableMapping[str, Command]):
@@ -67,6 +76,23 @@ def lazy_group(stubs: dict[str, tuple[str, str]]) -> type[TyperGroup]:
                 formatter.write_dl([(name, text) for name, (_, text) in stubs.items()])
 
     return LazyGroup
+
+
+def lazy_app(package: str, text: str, example: str, commands: Mapping[str, tuple[str, str]]) -> Typer:
+    """The app of a noun whose commands lie in the modules of a package, one module per subject.
+
+    `commands` is name -> (module in the package, one line of help), `text` the noun's own help.
+    """
+    stubs = {name: (f"{package}.{module}", line) for name, (module, line) in commands.items()}
+    return Typer(
+        cls=lazy_group(stubs),
+        callback=lambda: None,  # without one Typer takes an app that has no command yet for none at all
+        rich_markup_mode=None,
+        add_completion=False,
+        no_args_is_help=True,
+        help=text,
+        epilog=f"Example: {example}",
+    )
 
 
 def usage_hint(error: ClickException) -> str | None:

@@ -156,22 +156,25 @@ def report(
         reading.finish(notes)
         return
     wanted = conditions.filter()
+    counted = work.count(logs, period, wanted, notes)
     made: dict[str, Any] = {
         "since": _moment(period.since),
         "until": _moment(period.until),
-        **work.report(work.count(logs, period, wanted, notes), top),
+        **work.report(counted, top),
         "compared": None,
     }
     if compare and period.since is not None:
         length = (period.until or time.time()) - period.since
         before = Period(period.since - length, period.since)
-        counted = work.report(work.count(logs, before, wanted, notes), top)
+        earlier = work.report(work.count(logs, before, wanted, notes), top)
         made["compared"] = {
             "since": _moment(before.since),
             "until": _moment(before.until),
-            "totals": counted["totals"],
+            "totals": earlier["totals"],
         }
     _print(output, made)
+    if counted.lines and counted.foreign == counted.lines:
+        say("no line is Postfix's or Dovecot's with a time stamp that is known: is it a mail log?")
     if made["unparsed"]:
         say(f"{made['unparsed']} lines were not understood; --unparsed shows them")
     reading.finish(notes)

@@ -51,7 +51,8 @@ def _follow(context: typer.Context, output: Format) -> None:
 
     def tell(what: Published | DirectoryError) -> None:
         if isinstance(what, DirectoryError):
-            say(f"{what.message}; the look-ups go on answering, and it tries again")
+            hint = f" ({what.hint})" if what.hint else ""
+            say(f"{what.message}; the look-ups go on answering, and it tries again" + hint)
             return
         _tell(what, Format.jsonl if output is Format.json else output)
         sys.stdout.flush()

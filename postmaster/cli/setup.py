@@ -76,7 +76,10 @@ def show(
     keep_system_logins: KeepSystemLogins = False,
     output: Output = Format.table,
 ) -> None:
-    """Print the configuration that the servers should have: parameters, services, files."""
+    """Print the configuration that the servers should have: parameters, services, files.
+
+    A database's password is not shown.
+    """
     _, plan = _plan(context, postfix, dovecot, certificate, key, postmaster, keep_system_logins)
     if output is not Format.table:
         print_record(
@@ -85,7 +88,7 @@ def show(
                 "parameters": plan.parameters,
                 "merged": sorted(plan.merged),
                 "services": {service.key: service.entry() for service in plan.services},
-                "files": {str(file.path): file.content for file in plan.files},
+                "files": {str(file.path): file.shown for file in plan.files},
             },
         )
         return
@@ -99,7 +102,7 @@ def show(
     for file in plan.files:
         write_line(out, "")
         write_line(out, f"# {file.path}")
-        for line in file.content.splitlines():
+        for line in file.shown.splitlines():
             write_line(out, line)
 
 

@@ -47,10 +47,15 @@ class State:
         """The open directory; `command` and `reason` are what the journal will say. Raises UsageError."""
         from postmaster.directory.database import open_directory
 
-        if reason is not None and len(reason) > REASON_CHARACTERS:
-            raise UsageError(f"the reason is longer than {REASON_CHARACTERS} characters")
+        check_reason(reason)
         with open_directory(self.settings, command=command, reason=reason, publish=publish) as opened:
             yield opened
+
+
+def check_reason(reason: str | None) -> None:
+    """Raises UsageError."""
+    if reason is not None and len(reason) > REASON_CHARACTERS:
+        raise UsageError(f"the reason is longer than {REASON_CHARACTERS} characters")
 
 
 def state_of(context: typer.Context) -> State:

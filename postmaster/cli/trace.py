@@ -98,10 +98,15 @@ def trace(
         found = stories(Logs(reading.logs_of(context, log), period, notes), query)
     made = watching.histories(found, config_directory)
     if not made:
-        begin = "are empty" if found.begin is None else f"start at {timestamp(_moment(found.begin))}"
         reading.finish(notes)
+        if found.begin is not None:
+            logs = f"which start at {timestamp(_moment(found.begin))}"
+        elif period == Period():
+            logs = "which have no line with a time stamp that is known"
+        else:
+            logs = "which have no line of that time"
         raise NotFoundError(
-            f"{query.what or 'such a message'} is not in these logs, which {begin}",
+            f"{query.what or 'such a message'} is not in these logs, {logs}",
             hint="name older logs with --log, or look in the queue: postmaster queue list",
         )
     most = limit if limit is not None else SCREEN_LIMIT if sys.stdout.isatty() and not lines else 0

@@ -6,9 +6,12 @@ from typing import Annotated
 
 import typer
 
-from postmaster.cli.history import change_row, line
-from postmaster.cli.state import DryRun, Output, Reason, Yes, confirm, print_record, say, state_of
+from postmaster.cli.history import MOST, change_row, line
+from postmaster.cli.state import DryRun, Output, Reason, Yes, confirm, print_record, progress, say, state_of
+from postmaster.errors import PartialError
 from postmaster.render.output import Format
+
+SHOWN = 50  # changes that are named before the question
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -21,7 +24,9 @@ def undo(
     context: typer.Context,
     entries: Annotated[
         list[int] | None,
-        typer.Argument(metavar="[ENTRY…]", help="Entries of the history; else the last that holds."),
+        typer.Argument(
+            min=1, max=MOST, metavar="[ENTRY…]", help="Entries of the history; else the last that holds."
+        ),
     ] = None,
     restore_password: Annotated[
         bool,
@@ -43,20 +48,25 @@ def undo(
     from postmaster.lifecycle import removal
 
     state = state_of(context)
-    numbers, entry = list(entries or ()), None
+    numbers, entry, failed = list(entries or ()), None, list[str]()
     words = " ".join([*map(str, numbers), *(["--restore-password"] if restore_password else [])])
     with state.directory(f"undo {words}".strip(), reason=reason) as directory:
-        with directory.change(keep=False) as change:
-            planned = undoing.undo(change, numbers, restore_passwords=restore_password)
-        numbers = [one.number for one in planned.entries]
+        tell = progress()
+        if dry_run or not yes:
+            with directory.change(keep=False) as change:
+                undone = undoing.undo(change, numbers, restore_passwords=restore_password, progress=tell)
+            numbers = [one.number for one in undone.entries]
         if not dry_run:
-            what = "; ".join(f"{one.number} ({one.command})" for one in planned.entries)
             if not yes:
-                for one in planned.changes:
+                for one in undone.changes[:SHOWN]:
                     say(line(one))
-            confirm(f"Undo {what}?", yes=yes)
-            planned, entry = removal.take_back(directory, numbers, restore_passwords=restore_password)
-    for note in planned.notes:
+                if len(undone.changes) > SHOWN:
+                    say(f"and {len(undone.changes) - SHOWN} more; --dry-run -o json has them all")
+                what = "; ".join(f"{one.number} ({one.command})" for one in undone.entries)
+                confirm(f"Undo {what}?", yes=False)
+            done = removal.take_back(directory, numbers, restore_passwords=restore_password, progress=tell)
+            undone, entry, failed = done.undone, done.entry, done.failed
+    for note in undone.notes:
         say(f"note: {note}")
     if entry is not None:
         say(f"undo: postmaster undo {entry}")
@@ -65,12 +75,17 @@ def undo(
         {
             "entry": entry,
             "undone": not dry_run,
-            "entries": numbers,
-            "notes": list(planned.notes),
+            "entries": [one.number for one in undone.entries],
+            "notes": list(undone.notes),
             "changes": (
-                [line(one) for one in planned.changes]
+                [line(one) for one in undone.changes]
                 if output is Format.table
-                else [change_row(one) for one in planned.changes]
+                else [change_row(one) for one in undone.changes]
             ),
         },
     )
+    if failed:
+        raise PartialError(
+            f"it is undone, but not everything could be done: {'; '.join(failed)}",
+            hint="what is left is done by the next: postmaster user trash purge",
+        )

@@ -25,10 +25,11 @@ from postmaster.directory import migrate, transfer
 from postmaster.directory.engines import LOCK_TIMEOUT, make_engine
 from postmaster.directory.schema import REVISION
 from postmaster.errors import DirectoryError, ExistsError, NotFoundError
-from postmaster.files import make_folder
-from postmaster.settings import DirectorySettings, Settings
+from postmaster.files import complete, make_folder
+from postmaster.settings import Settings
 
 MODE = 0o600
+TRIES = 5  # to keep what was there, while others write
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,23 +59,14 @@ def backup(settings: Settings, file: Path, *, overwrite: bool = False) -> Backup
         raise NotFoundError(f"there is no directory at {source}", hint="run: postmaster init")
     if file.exists() and not overwrite:
         raise ExistsError(f"{file} is there already", hint="name another file, or add --force")
-    new = file.with_name(f".{file.name}.{os.getpid()}.new")
-    with _plain_errors(file):
-        try:
-            os.close(os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, MODE))
-            if source is None:
-                transfer.copy(settings, _in_file(settings, new))
-            else:
-                with closing(_open(source)) as truth, closing(sqlite3.connect(new)) as copy:
-                    truth.backup(copy)  # in one step: what is copied is of one moment
-                    copy.execute("PRAGMA journal_mode = DELETE")
-            made = replace(examine(new), file=file)
-            _to_disk(new)
-            new.replace(file)
-            _to_disk(file.parent)
-        finally:
-            new.unlink(missing_ok=True)
-    return made
+    with _plain_errors(file), complete(file, MODE) as new:
+        if source is None:
+            transfer.copy(settings, transfer.in_file(settings, new))
+        else:
+            with closing(_open(source)) as truth, closing(sqlite3.connect(new)) as copy:
+                truth.backup(copy)  # in one step: what is copied is of one moment
+                copy.execute("PRAGMA journal_mode = DELETE")
+        return replace(examine(new), file=file)
 
 
 def examine(file: Path) -> Backup:
@@ -98,6 +90,19 @@ def examine(file: Path) -> Backup:
         )
 
 
+def locked(file: Path) -> set[str]:
+    """The logins that are locked in a copy that `examine` accepted."""
+    with _plain_errors(file), closing(_open(file)) as copy:
+        names = {name for _, name, *_ in copy.execute("PRAGMA table_info(account)")}
+        if "locked_at" not in names:
+            return set()
+        rows = copy.execute(
+            "SELECT a.local_part || '@' || d.name FROM account u JOIN address a ON a.id = u.id"
+            " JOIN domain d ON d.id = a.domain_id WHERE u.locked_at IS NOT NULL"
+        )
+        return {login for (login,) in rows}
+
+
 def restore(settings: Settings, file: Path) -> Restored:
     """Put a copy in force as the truth. A copy of an older version is upgraded on the way.
 
@@ -113,9 +118,6 @@ def restore(settings: Settings, file: Path) -> Restored:
     make_folder(folder, 0o700)
     truth = settings.directory.file
     before = None
-    if truth is not None and truth.exists():
-        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ")
-        before = backup(settings, folder / f"before-restore-{stamp}.db").file
     near = truth or folder / "directory.db"
     work = near.with_name(f".{near.name}.{os.getpid()}.restore")
     with _plain_errors(near):
@@ -126,14 +128,17 @@ def restore(settings: Settings, file: Path) -> Restored:
             if found.revision != REVISION:
                 _upgrade(settings, work)
             if truth is None:
-                before = transfer.copy(_in_file(settings, work), settings, replace_rows=True).before
+                before = transfer.copy(transfer.in_file(settings, work), settings, replace_rows=True).before
             else:
+                was_there = truth.exists()
                 engine = make_engine(settings, create=True)
                 engine.dispose()
                 with (
                     closing(_open(work)) as own,
                     closing(sqlite3.connect(truth, timeout=LOCK_TIMEOUT, isolation_level=None)) as target,
                 ):
+                    if was_there:
+                        before = _keep(settings, folder, target)
                     own.backup(target)
         finally:
             for one in (work, work.with_name(work.name + "-journal")):
@@ -141,16 +146,24 @@ def restore(settings: Settings, file: Path) -> Restored:
     return Restored(found, REVISION if found.revision != REVISION else None, before)
 
 
+def _keep(settings: Settings, folder: Path, truth: sqlite3.Connection) -> Path:
+    """A copy of the truth, with all that others write while it is made. Raises DirectoryError."""
+    for _ in range(TRIES):
+        version = truth.execute("PRAGMA data_version").fetchone()
+        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ")
+        kept = backup(settings, folder / f"before-restore-{stamp}.db").file
+        if truth.execute("PRAGMA data_version").fetchone() == version:
+            return kept
+        kept.unlink()
+    raise DirectoryError("others write to the directory all the time", hint="stop them, and try again")
+
+
 def _upgrade(settings: Settings, work: Path) -> None:
-    engine = make_engine(_in_file(settings, work))
+    engine = make_engine(transfer.in_file(settings, work))
     try:
         migrate.upgrade(engine)
     finally:
         engine.dispose()
-
-
-def _in_file(settings: Settings, file: Path) -> Settings:
-    return replace(settings, directory=DirectorySettings(f"sqlite:///{file}"))
 
 
 def _open(file: Path) -> sqlite3.Connection:
@@ -159,14 +172,6 @@ def _open(file: Path) -> sqlite3.Connection:
     return sqlite3.connect(
         f"file:{quote(str(file))}?mode={mode}", uri=True, timeout=LOCK_TIMEOUT, isolation_level=None
     )
-
-
-def _to_disk(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager

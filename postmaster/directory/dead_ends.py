@@ -12,7 +12,7 @@ the two, where several ways end and begin at dates, is not told.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from time import time
@@ -73,6 +73,9 @@ class _State:
     targets: tuple[Address, ...]
 
 
+#: Of a user who only takes mail, as nearly all do.
+_OPEN = _State(ALWAYS, ALWAYS, ALWAYS, ())
+
 _STATES = (
     select(
         *(address.c.id, address.c.kind, address.c.until),
@@ -122,10 +125,16 @@ class DeadEnds:
 
     def prepare(self, ids: Sequence[int]) -> None:
         """Ask about many at once: each alone costs two queries."""
+        targets = self._reading.execute(_TARGETS, {"ids": ids}).all()
+        self.learn(self._reading.execute(_STATES, {"ids": ids}).all(), targets)
+
+    def learn(self, rows: Iterable[Any], targets: Iterable[Any]) -> None:
+        """Take what was read of addresses, with their accounts, and of all their targets, in order."""
         found: dict[int, list[Address]] = {}
-        for source_id, local_part, name in self._reading.execute(_TARGETS, {"ids": ids}):
-            found.setdefault(source_id, []).append(Address(Domain(name), LocalPart(local_part)))
-        for row in self._reading.execute(_STATES, {"ids": ids}):
+        for one in targets:
+            where = Address(Domain(one.domain), LocalPart(one.local_part))
+            found.setdefault(one.source_id, []).append(where)
+        for row in rows:
             self._states[row.id] = self._state_of(row, tuple(found.get(row.id, ())))
 
     def is_open(self, address_id: int) -> bool:
@@ -134,6 +143,8 @@ class DeadEnds:
 
     def open(self, address_id: int) -> Span:
         """When mail for an address of ours ends somewhere."""
+        if self._state(address_id) is _OPEN:
+            return ALWAYS
         found = NEVER
         waiting, seen = [(address_id, ALWAYS)], dict[int, Span]()
         while waiting and found != ALWAYS:
@@ -182,6 +193,8 @@ class DeadEnds:
         return self._states[address_id]
 
     def _state_of(self, row: Any, targets: tuple[Address, ...]) -> _State:
+        if row.receive and row.until is None and not targets:
+            return _OPEN
         passes, keeps, leads = _until(row.until), NEVER, ALWAYS
         if row.kind == "user":
             if row.locked_at is not None:

@@ -18,16 +18,15 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
+from sqlalchemy.exc import DatabaseError, OperationalError
 
+from postmaster.database_url import SCHEMES, scheme
+from postmaster.directory import postgresql
 from postmaster.errors import DirectoryError
 from postmaster.settings import Settings
 
 LOCK_TIMEOUT = 30.0  # seconds that a command waits for another one's transaction
-CONNECT_TIMEOUT = 10  # seconds that a database server may take to answer
 INIT_HINT = "run: postmaster init"
-CHANNEL = "postmaster_journal"  # PostgreSQL's NOTIFY tells on it that there is a new entry
 
 _WRITES = "postmaster_writes"  # execution option: the transaction takes the write lock
 _MIGRATION_LOCK = 0x706F73746D  # advisory, for when there is no table to lock yet
@@ -38,19 +37,14 @@ def make_engine(settings: Settings, *, create: bool = False) -> Engine:
 
     Raises DirectoryError.
     """
-    try:
-        url = make_url(settings.directory.url)
-    except ArgumentError:
-        raise DirectoryError(
-            "directory.url is not a database URL",
-            hint="for example sqlite:////var/lib/postmaster/directory.db",
-        ) from None
-    if url.get_backend_name() == "sqlite":
-        return _sqlite(url, create)
-    if url.get_backend_name() == "postgresql":
-        return _postgresql(url, settings)
+    kind = scheme(settings.directory.url)
+    if kind == "sqlite":
+        return _sqlite(settings.directory.file, create)
+    if kind in SCHEMES:
+        return _postgresql(settings)
+    why = f"names {kind}, which is not supported" if kind else "is not a database URL"
     raise DirectoryError(
-        f"directory.url names {url.get_backend_name()}, which is not supported",
+        f"directory.url {why}",
         hint="use sqlite:////var/lib/postmaster/directory.db or postgresql://USER@HOST/DATABASE",
     )
 
@@ -62,10 +56,7 @@ def for_writing(engine: Engine) -> Engine:
 
 def address_of(settings: Settings) -> str:
     """The truth's file or URL, for people; never with a password."""
-    if settings.directory.file:
-        return str(settings.directory.file)
-    url = make_url(settings.directory.url)
-    return url.difference_update_query(_secrets(url)).render_as_string()
+    return str(settings.directory.file or postgresql.url(settings).shown)
 
 
 def is_postgresql(of: Engine | Connection) -> bool:
@@ -75,16 +66,7 @@ def is_postgresql(of: Engine | Connection) -> bool:
 def tell_followers(connection: Connection) -> None:
     """Let those who follow the journal know at the commit that there is something new."""
     if is_postgresql(connection):
-        connection.exec_driver_sql(f"NOTIFY {CHANNEL}")
-
-
-def _secrets(url: URL) -> list[str]:
-    """The parameters of a URL that are passwords: libpq's password and sslpassword."""
-    return [name for name in url.query if "password" in name.lower()]
-
-
-def has_password(url: URL) -> bool:
-    return url.password is not None or bool(_secrets(url))
+        connection.exec_driver_sql(f"NOTIFY {postgresql.CHANNEL}")
 
 
 @contextmanager
@@ -120,7 +102,7 @@ def plain_errors(settings: Settings) -> Iterator[None]:
         yield
     except DatabaseError as error:
         state = getattr(error.orig, "sqlstate", None)
-        text = _first_line(error)
+        text = postgresql.complaint(error.orig)
         if "locked" in text or state == "55P03":
             file = settings.directory.file
             raise DirectoryError(
@@ -132,38 +114,22 @@ def plain_errors(settings: Settings) -> Iterator[None]:
                     else "; pg_stat_activity shows who holds it"
                 ),
             ) from error
-        if state is not None and state.startswith(("40", "25006")):
+        if state is not None and state.startswith("40"):
             raise DirectoryError(f"the database refused the change: {text}", hint="try again") from error
         if isinstance(error, OperationalError) or settings.directory.file is None:
             raise DirectoryError(
-                f"the directory cannot be used: {text}", hint=_postgresql_hint(text, state)
+                f"the directory cannot be used: {text}", hint=postgresql.hint(text, state)
             ) from error
         raise DirectoryError(
             f"the directory is damaged or not ours: {text}", hint="restore it from a backup"
         ) from error
 
 
-def _first_line(error: DatabaseError) -> str:
-    lines = [line.strip() for line in str(error.orig).splitlines() if line.strip()]
-    return lines[0].removeprefix("connection failed: ") if lines else type(error.orig).__name__
-
-
-def _postgresql_hint(text: str, state: str | None) -> str | None:
-    if "does not exist" in text and "database" in text:
-        return "make it: createdb --owner=USER --template=template0 --encoding=UTF8 DATABASE"
-    if "password" in text:
-        return "directory.password_file names a file with the password (0600)"
-    if state == "42501":
-        return "the user in directory.url must own the database"
-    if "refused" in text or "timeout" in text or "could not translate" in text or "No such file" in text:
-        return "is PostgreSQL running there?"
-    return None
-
-
-def _sqlite(url: URL, create: bool) -> Engine:
-    if not url.database or url.database == ":memory:":
+def _sqlite(file: Path | None, create: bool) -> Engine:
+    if file is None or str(file) == ":memory:":
         raise DirectoryError("directory.url names no file", hint="use sqlite:////absolute/path/directory.db")
-    _check_file(Path(url.database), create)
+    _check_file(file, create)
+    url = URL.create("sqlite", database=str(file))
     engine = create_engine(url, connect_args={"isolation_level": None, "timeout": LOCK_TIMEOUT})
 
     @event.listens_for(engine, "connect")
@@ -180,8 +146,8 @@ def _sqlite(url: URL, create: bool) -> Engine:
     return engine
 
 
-def _postgresql(url: URL, settings: Settings) -> Engine:
-    parameters = connection_parameters(settings)
+def _postgresql(settings: Settings) -> Engine:
+    parameters = postgresql.connection_parameters(settings)
     engine = create_engine(
         "postgresql+psycopg://", connect_args=parameters, isolation_level="REPEATABLE READ"
     )
@@ -194,63 +160,6 @@ def _postgresql(url: URL, settings: Settings) -> Engine:
             connection.exec_driver_sql("LOCK TABLE journal IN SHARE ROW EXCLUSIVE MODE")
 
     return engine
-
-
-def connection_parameters(settings: Settings) -> dict[str, Any]:
-    """What psycopg.connect takes to reach a truth in PostgreSQL. Raises DirectoryError.
-
-    The password comes from the URL, which then stands in a file that is its owner's alone or in the
-    environment; from directory.password_file; or from where libpq looks itself (PGPASSFILE, ~/.pgpass).
-    """
-    try:
-        import psycopg  # noqa: F401 (whether it is there)
-    except ImportError:
-        raise DirectoryError(
-            "a directory in PostgreSQL needs the driver psycopg",
-            hint="pip install 'postmaster[postgresql]'",
-        ) from None
-    url = make_url(settings.directory.url)
-    if not url.database:
-        raise DirectoryError("directory.url names no database", hint="postgresql://USER@HOST/DATABASE")
-    password = None if url.password is None else str(url.password)
-    if has_password(url):
-        _check_secret(settings.file)
-    elif settings.directory.password_file:
-        password = _read_secret(Path(settings.directory.password_file))
-    given: dict[str, Any] = {
-        "host": url.host,
-        "port": url.port,
-        "user": url.username,
-        "password": password,
-        "dbname": url.database,
-        "connect_timeout": CONNECT_TIMEOUT,
-        "application_name": "postmaster",
-        **{name: value if isinstance(value, str) else ",".join(value) for name, value in url.query.items()},
-    }
-    return {name: value for name, value in given.items() if value is not None}
-
-
-def _check_secret(file: Path | None) -> None:
-    """Refuse a settings file with a password that others may read. Raises DirectoryError."""
-    try:
-        mode = 0 if file is None else file.stat().st_mode
-    except OSError:
-        mode = 0
-    if mode & 0o077 and "POSTMASTER_DIRECTORY_URL" not in os.environ:
-        raise DirectoryError(
-            f"{file} holds the database's password and others may read it",
-            hint=f"chmod 600 {file}, or put the password alone into directory.password_file",
-        )
-
-
-def _read_secret(file: Path) -> str:
-    try:
-        if file.stat().st_mode & 0o077:
-            raise DirectoryError(f"others may read {file}", hint=f"chmod 600 {file}")
-        return file.read_text().splitlines()[0]
-    except (OSError, UnicodeDecodeError, IndexError) as error:
-        why = error.strerror if isinstance(error, OSError) else "no password in it"
-        raise DirectoryError(f"directory.password_file {file} cannot be read: {why}") from None
 
 
 def _check_file(file: Path, create: bool) -> None:

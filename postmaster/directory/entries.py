@@ -11,7 +11,7 @@ no end.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any, ClassVar
 
@@ -155,10 +155,14 @@ FIXED = frozenset({"created_at"})
 
 @dataclass(slots=True)
 class Listed:
-    """An entry as somebody lists it, and where: for a message about it."""
+    """An entry as somebody lists it, and where: for a message about it.
+
+    `clear_text` is a user's password that is yet to be hashed (`clear_text.py`); it is never shown.
+    """
 
     entry: Entry
     place: str = ""
+    clear_text: str | None = field(default=None, repr=False)
 
 
 class Entries:

@@ -12,14 +12,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from postmaster.directory import postgresql
 from postmaster.directory.database import open_directory
-from postmaster.directory.engines import CHANNEL, connection_parameters
 from postmaster.directory.publish import Published
 from postmaster.errors import DirectoryError
 from postmaster.settings import Settings
 
 POLL = 30.0  # seconds after which it looks without having been told
 POLL_SQLITE = 2.0  # nobody tells of a change in a file
+POLL_STANDBY = 5.0  # nor does a standby, which takes no LISTEN
 PATIENCE = (1.0, 30.0)  # seconds until it tries again: at first, at most
 
 Tell = Callable[[Published | DirectoryError], None]
@@ -28,23 +29,23 @@ Tell = Callable[[Published | DirectoryError], None]
 def follow(settings: Settings, tell: Tell, *, wanted: Callable[[], bool] = lambda: True) -> None:
     """Publish each change soon after it is made, while `wanted`. `tell` hears what was done.
 
-    It hears of a truth that is away once, and of what was caught up when it is back.
+    It hears once of what is amiss, as a truth that is away, and of what was caught up afterwards.
     """
-    wait, is_away = PATIENCE[0], False
+    wait, trouble = PATIENCE[0], ""
     while wanted():
         try:
             with _listening(settings) as changes:
                 for _ in changes:
                     done = _publish(settings)
-                    if done.files or is_away:
+                    if done.files or trouble:
                         tell(done)
-                    wait, is_away = PATIENCE[0], False
+                    wait, trouble = PATIENCE[0], ""
                     if not wanted():
                         return
         except DirectoryError as error:
-            if not is_away:
+            if error.message != trouble:
                 tell(error)
-            is_away = True
+            trouble = error.message
             time.sleep(wait)
             wait = min(2 * wait, PATIENCE[1])
 
@@ -60,16 +61,22 @@ def _listening(settings: Settings) -> Iterator[Iterator[None]]:
     if settings.directory.file is not None:
         yield _every(POLL_SQLITE)
         return
-    parameters = connection_parameters(settings)
+    parameters = postgresql.connection_parameters(settings)
     import psycopg
 
     try:
         with psycopg.connect(**parameters, autocommit=True) as connection:
-            connection.execute(f"LISTEN {CHANNEL}")
-            yield _told(connection)
+            try:
+                connection.execute(f"LISTEN {postgresql.CHANNEL}")
+            except psycopg.errors.ReadOnlySqlTransaction:
+                yield _every(POLL_STANDBY)
+            else:
+                yield _told(connection)
     except psycopg.Error as error:
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise DirectoryError(f"the directory is away: {lines[0]}", hint="is PostgreSQL running?") from error
+        text = postgresql.complaint(error)
+        raise DirectoryError(
+            f"the directory is away: {text}", hint=postgresql.hint(text, error.sqlstate)
+        ) from error
 
 
 def _told(connection: Any) -> Iterator[None]:

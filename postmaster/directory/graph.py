@@ -8,6 +8,7 @@ leads, an alias domain has no catch-all.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -15,6 +16,7 @@ from typing import Protocol
 from sqlalchemy import Connection, bindparam, select
 
 from postmaster.address import Address, Domain, LocalPart
+from postmaster.directory.batches import batches
 from postmaster.directory.schema import address, domain, target
 from postmaster.errors import RuleError
 
@@ -36,6 +38,12 @@ _TARGETS = (
     select(target.c.local_part, target.c.domain)
     .where(target.c.source_id == bindparam("source_id"))
     .order_by(target.c.position)
+)
+
+
+_FOUND_MANY = select(address.c.id, address.c.kind, address.c.local_part).where(
+    address.c.domain_id == bindparam("home_id"),
+    address.c.local_part.in_(bindparam("local_parts", expanding=True)),
 )
 
 
@@ -75,6 +83,23 @@ def find(connection: Connection, home_id: int, home: Domain, local_part: str) ->
     """The user or alias with exactly this local part in a hosted domain."""
     row = connection.execute(_FOUND, {"home_id": home_id, "local_part": local_part}).one_or_none()
     return None if row is None else Node(row.id, row.kind, Address(home, LocalPart(local_part)))
+
+
+def find_many(connection: Connection, wheres: Iterable[Address]) -> dict[Address, Node]:
+    """The users and aliases behind these addresses, those in alias domains too, many with each query."""
+    by_domain: dict[Domain, list[str]] = defaultdict(list)
+    for where in wheres:
+        by_domain[where.domain].append(where.local.text)
+    found = {}
+    for name, local_parts in by_domain.items():
+        here = hosted(connection, name)
+        if here is None:
+            continue
+        for part in batches(local_parts):
+            for row in connection.execute(_FOUND_MANY, {"home_id": here.home_id, "local_parts": part}):
+                local = LocalPart(row.local_part)
+                found[Address(name, local)] = Node(row.id, row.kind, Address(here.home, local))
+    return found
 
 
 def lead(connection: Connection, where: Address) -> tuple[bool, Node | None]:

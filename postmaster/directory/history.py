@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -16,6 +16,7 @@ from postmaster.directory.schema import HASHES, account, address, domain, journa
 from postmaster.errors import NotFoundError
 
 HIDDEN = "(hidden)"
+FEW = 20  # ids that the database looks for itself
 #: Table -> its column with the address that a row belongs to. An account has its address's id.
 _OWNER = {"target": "source_id", "app_password": "account_id", "sender_grant": "account_id"}
 _OWNER["removed_mailbox"] = "account_id"
@@ -198,19 +199,21 @@ class Names:
 def _about(connection: Connection, name: Domain, local: LocalPart | None) -> set[int]:
     """Entries about a domain and all in it, or about one address: under any of the names they ever had."""
     domain_ids = {
-        row_id for row_id, row in _journalled(connection, "domain", name.ascii) if row["name"] == name.ascii
+        row_id
+        for _, row_id, row in _states(connection, domain.name, [_as_text(name.ascii)])
+        if row["name"] == name.ascii
     }
     domain_ids.update(connection.execute(select(domain.c.id).where(domain.c.name == name.ascii)).scalars())
     ids: set[int] = set()
     if local is not None:
         ids.update(
             row_id
-            for row_id, row in _journalled(connection, "address", local.text)
+            for _, row_id, row in _states(connection, address.name, [_as_text(local.text)])
             if row["local_part"] == local.text and row["domain_id"] in domain_ids
         )
     else:
         ids.update(
-            row_id for row_id, row in _journalled(connection, "address") if row["domain_id"] in domain_ids
+            row_id for _, row_id, row in _states(connection, address.name) if row["domain_id"] in domain_ids
         )
     if not ids and (local is not None or not domain_ids):
         what = name.unicode if local is None else Address(name, local).unicode
@@ -223,36 +226,39 @@ def _about(connection: Connection, name: Domain, local: LocalPart | None) -> set
                 journal_row.c.table_name == table_name, journal_row.c.row_id.in_(part)
             )
             numbers.update(connection.execute(query.distinct()).scalars())
-    for table, column in _OWNER.items():
-        for row in _states(connection, table):
-            if any(json.loads(one)[column] in ids for one in (row.before, row.after) if one):
-                numbers.add(row.entry_id)
+    for table, column in _OWNER.items() if ids else ():
+        few = ids if len(ids) <= FEW else ()
+        for entry_id, _, row in _states(connection, table, [f'"{column}": {one}' for one in few]):
+            if row[column] in ids:
+                numbers.add(entry_id)
     if local is not None:
         # Also where it was a target of others.
-        for row in _states(connection, target.name, local.base):
-            states = [json.loads(one) for one in (row.before, row.after) if one]
-            if any(one["base"] == local.base and one["domain"] == name.ascii for one in states):
-                numbers.add(row.entry_id)
+        for entry_id, _, row in _states(connection, target.name, [_as_text(local.base)]):
+            if row["base"] == local.base and row["domain"] == name.ascii:
+                numbers.add(entry_id)
     return numbers
 
 
-def _states(connection: Connection, table: str, text: str = "") -> list[Any]:
-    query = select(journal_row).where(journal_row.c.table_name == table)
-    if text:
-        pattern = json.dumps(text, ensure_ascii=False)
-        query = query.where(
-            or_(journal_row.c.before.contains(pattern, autoescape=True))
-            | journal_row.c.after.contains(pattern, autoescape=True)
-        )
-    return list(connection.execute(query))
-
-
-def _journalled(connection: Connection, table: str, text: str = "") -> Iterator[tuple[int, dict[str, Any]]]:
-    """(id, row) of every state that the journal has of a table's rows, which name a text."""
-    for row in _states(connection, table, text):
+def _states(
+    connection: Connection, table: str, texts: Sequence[str] = ()
+) -> Iterator[tuple[int, int, dict[str, Any]]]:
+    """(entry, id, row) of every state of a table's rows in the journal; only of those with one of the texts
+    in them, at least, where there are some.
+    """
+    query = select(journal_row.c.entry_id, journal_row.c.row_id, journal_row.c.before, journal_row.c.after)
+    columns = (journal_row.c.before, journal_row.c.after)
+    wanted = [column.contains(text, autoescape=True) for text in texts for column in columns]
+    if wanted:
+        query = query.where(or_(*wanted))
+    for row in connection.execute(query.where(journal_row.c.table_name == table)):
         for state in (row.before, row.after):
             if state:
-                yield row.row_id, json.loads(state)
+                yield row.entry_id, row.row_id, json.loads(state)
+
+
+def _as_text(value: str) -> str:
+    """A value as it stands in a row's JSON."""
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _entry(row: Any, holding: dict[int, int]) -> Entry:

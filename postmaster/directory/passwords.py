@@ -9,19 +9,27 @@ What passlib and argon2 cost to import is paid only by the functions that need t
 
 from __future__ import annotations
 
+import base64
+import os
 import re
 import secrets
 import unicodedata
+from collections import deque
+from collections.abc import Generator, Sequence
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from postmaster.errors import PasswordError
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 MINIMUM_CHARACTERS = 8
 MAXIMUM_OCTETS = 1024  # Dovecot's login processes read at most 1 KiB
 MEMORY_KIB = 19 * 1024
 PASSES = 2
 LANES = 1
+OURS = "{ARGON2ID}"  # what the hashes made here begin with
 
 _B64 = r"[A-Za-z0-9+/]"
 _CRYPT64 = r"[./A-Za-z0-9]"
@@ -31,7 +39,7 @@ _SCRAM = rf"\d{{1,7}},{_B64}+={{0,2}},{_B64}+={{0,2}},{_B64}+={{0,2}}"
 
 #: Scheme -> what a hash of it looks like. Not here, so refused: everything that gives the password
 #: away (PLAIN, CLEARTEXT, PLAIN-TRUNC, CRAM-MD5, DIGEST-MD5 and other equivalents), unsalted
-#: digests (SHA, MD5, LDAP-MD5), and encodings such as `.hex` that Dovecot reads but nobody exports.
+#: digests (SHA, MD5, LDAP-MD5).
 _SCHEMES: dict[str, str] = {
     "ARGON2ID": _ARGON2 % "id",
     "ARGON2I": _ARGON2 % "i",
@@ -55,6 +63,8 @@ _CRYPT_PREFIXES = {
     "$5$": "SHA256-CRYPT",
     "$1$": "MD5-CRYPT",
 }
+_COST = re.compile(r"\{ARGON2ID\}\$argon2id\$v=19\$m=(\d+),t=(\d+),p=\d\$")
+_AHEAD = 100  # passwords that wait to be hashed
 
 
 def check_password(text: str) -> str:
@@ -78,15 +88,52 @@ def check_password(text: str) -> str:
 def hash_password(text: str) -> str:
     """`{ARGON2ID}$argon2id$…` of a password that `check_password` accepts. Raises PasswordError."""
     hashed: str = _argon2id().hash(check_password(text))
-    return "{ARGON2ID}" + hashed
+    return OURS + hashed
+
+
+def hash_many(texts: Sequence[str]) -> Generator[str, None, None]:
+    """The hash of each password, in order, worked out on every processor.
+
+    To be closed where not all of them are taken. Raises PasswordError at the first that is none.
+    """
+    from concurrent.futures import ThreadPoolExecutor  # argon2 leaves the interpreter to others meanwhile
+
+    pool = ThreadPoolExecutor(max_workers=os.cpu_count())
+    try:
+        waiting: deque[Future[str]] = deque()
+        for text in texts:
+            waiting.append(pool.submit(hash_password, text))
+            if len(waiting) > _AHEAD:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def clear_text(text: str) -> str | None:
+    """The password in `{PLAIN}password` or `{CLEARTEXT}password`, as Dovecot writes it; None for all else."""
+    match = re.match(r"\{(?:PLAIN|CLEARTEXT)\}", text, re.IGNORECASE)
+    return None if match is None else text[match.end() :]
+
+
+def matches(text: str, stored: str) -> bool:
+    """Whether a hash is known to be of this password; others than argon2id of a usual cost are not asked."""
+    found = _COST.match(stored)
+    if found is None or int(found[1]) > 4 * MEMORY_KIB or int(found[2]) > 4 * PASSES:
+        return False
+    try:
+        return verify(text, stored)
+    except ValueError:  # of a salt or digest that is too short to be one
+        return False
 
 
 def verify(text: str, stored: str) -> bool:
     """Whether the password is the one that an argon2id hash of ours was made from."""
-    scheme, _, hashed = stored.partition("}")
-    if scheme != "{ARGON2ID":
-        raise PasswordError(f"hashes of scheme {scheme.lstrip('{')} are verified by Dovecot alone")
-    return bool(_argon2id().verify(unicodedata.normalize("NFC", text), hashed))
+    if not stored.startswith(OURS):
+        scheme = stored.partition("}")[0].lstrip("{")
+        raise PasswordError(f"hashes of scheme {scheme} are verified by Dovecot alone")
+    return bool(_argon2id().verify(unicodedata.normalize("NFC", text), stored.removeprefix(OURS)))
 
 
 def check_hash(text: str) -> str:
@@ -94,7 +141,7 @@ def check_hash(text: str) -> str:
     match = re.fullmatch(r"(?:\{([A-Za-z0-9.-]{1,32})\})?([!-~]{1,512})", text)
     if match is None:
         raise PasswordError("that is no password hash", hint="expected {SCHEME}hash on one line")
-    scheme, hashed = (match[1] or "").upper(), match[2]
+    scheme, hashed = _unpacked((match[1] or "").upper(), match[2])
     if scheme in ("", "CRYPT"):
         scheme = next((s for prefix, s in _CRYPT_PREFIXES.items() if hashed.startswith(prefix)), "")
         if not scheme:
@@ -108,6 +155,17 @@ def check_hash(text: str) -> str:
     if re.fullmatch(_SCHEMES[scheme], hashed) is None:
         raise PasswordError(f"that is no hash of scheme {scheme}")
     return f"{{{scheme}}}{hashed}"
+
+
+def _unpacked(scheme: str, text: str) -> tuple[str, str]:
+    """The plain form of a crypt(3) text in base64, as PostfixAdmin writes it: {SHA512-CRYPT.B64}."""
+    plain = scheme.removesuffix(".B64").removesuffix(".BASE64")
+    if plain == scheme or not plain.endswith("CRYPT"):
+        return scheme, text
+    try:
+        return plain, base64.b64decode(text, validate=True).decode("ascii")
+    except ValueError:
+        raise PasswordError(f"that is no hash of scheme {scheme}") from None
 
 
 def generate_password() -> str:

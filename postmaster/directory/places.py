@@ -52,24 +52,29 @@ class Place:
     entry: Callable[[], Entry | None]
 
 
-def places(settings: LookupsSettings, engine: Engine | None) -> list[Place]:
+def places(settings: LookupsSettings, engine: Engine) -> list[Place]:
     """Every place that is published to, those of Dovecot first: a right is withdrawn there first."""
-    if settings.source not in SOURCES:
-        raise SettingsError(f"lookups.source is {settings.source!r}", hint="it is files or database")
-    found: list[Place] = []
-    schemas = engine is not None and engine.dialect.name == "postgresql"
-    there = schemas and (settings.in_database or have_schemas(engine))
-    for file in FILES:
-        if not settings.in_database:
-            found.append(_file(file, settings))
-        if there and engine is not None:
-            found.append(_schema(file, engine))
-    if settings.in_database and not there:
+    if not settings.in_database:
+        found = [*host_files(settings), *(_schemas(engine) if have_schemas(engine) else ())]
+    elif engine.dialect.name == "postgresql":
+        found = _schemas(engine)
+    else:
         raise DirectoryError(
             "lookups.source is database, and the directory is in none that servers can query",
             hint="set directory.url to postgresql://USER@HOST/DATABASE, or lookups.source to files",
         )
-    return found
+    return sorted(found, key=lambda place: FILES.index(place.file))
+
+
+def host_files(settings: LookupsSettings) -> list[Place]:
+    """The files of this host, for which the truth need not be opened."""
+    if settings.source not in SOURCES:
+        raise SettingsError(f"lookups.source is {settings.source!r}", hint="it is files or database")
+    return [_file(file, settings) for file in FILES]
+
+
+def _schemas(engine: Engine) -> list[Place]:
+    return [_schema(file, engine) for file in FILES]
 
 
 def _file(file: LookupFile, settings: LookupsSettings) -> Place:
@@ -106,12 +111,13 @@ def _schema(file: LookupFile, engine: Engine) -> Place:
     return Place(f"schema {file.schema_name}", file, writing, reading, entry)
 
 
-def have_schemas(engine: Engine | None) -> bool:
-    """Whether the database is one whose views servers query."""
-    if engine is None or engine.dialect.name != "postgresql":
+def have_schemas(engine: Engine) -> bool:
+    """Whether servers query the database's views and we write them: a standby has its primary's."""
+    if engine.dialect.name != "postgresql":
         return False
     with engine.connect() as connection:
-        return all(_is_there(connection, file) for file in FILES)
+        is_standby = connection.exec_driver_sql("SELECT pg_is_in_recovery()").scalar()
+        return not is_standby and all(_is_there(connection, file) for file in FILES)
 
 
 def _is_there(connection: Connection, file: LookupFile) -> bool:

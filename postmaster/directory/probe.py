@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from postmaster.directory.lookups import DOVECOT, EVER, LookupFile
-from postmaster.directory.places import Place, Writing, places
+from postmaster.directory.places import Place, Writing, host_files, places
 from postmaster.settings import Settings
 
 LIFETIME = 600.0  # seconds after which a probe that was left behind is taken away
@@ -86,8 +86,8 @@ def remove_old_probes(connection: Writing, file: LookupFile) -> None:
 
 @contextmanager
 def _open_places(settings: Settings) -> Iterator[list[Place]]:
-    if not settings.lookups.in_database:  # the files alone: no need for the truth
-        yield places(settings.lookups, None)
+    if not settings.lookups.in_database:
+        yield host_files(settings.lookups)
         return
     from postmaster.directory.engines import make_engine
 

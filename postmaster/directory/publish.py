@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import func, select
+from sqlalchemy import BindParameter, bindparam, func, select
 
 from postmaster.address import Address, Domain, LocalPart
 from postmaster.directory import dead_ends, lookups
@@ -47,6 +47,40 @@ if TYPE_CHECKING:
 #: Table -> its column with the address that is published with it.
 _OWNER = {target.name: "source_id", app_password.name: "account_id", sender_grant.name: "account_id"}
 
+_IDS: BindParameter[Any] = bindparam("ids", expanding=True)
+_ADDRESSES = (
+    select(
+        *(address.c.id, address.c.domain_id, address.c.local_part, address.c.kind, address.c.until),
+        *(account.c.login, account.c.send, account.c.receive, account.c.keep_copy, account.c.locked_at),
+        *(account.c.forward_until, domain.c.name.label("domain_name")),
+    )
+    .join_from(address, domain, address.c.domain_id == domain.c.id)
+    .join(account, account.c.id == address.c.id, isouter=True)
+    .where(address.c.id.in_(_IDS))
+)
+_TARGETS = (
+    select(target.c.id, target.c.source_id, target.c.position, target.c.local_part, target.c.domain)
+    .where(target.c.source_id.in_(_IDS))
+    .order_by(target.c.source_id, target.c.position)
+)
+_GRANTS = select(
+    sender_grant.c.id, sender_grant.c.account_id, sender_grant.c.domain_id, sender_grant.c.local_part
+).where(sender_grant.c.account_id.in_(_IDS))
+_ACCOUNTS = (
+    select(
+        *(account.c.id, address.c.local_part, domain.c.name, account.c.password, account.c.mail_id),
+        *(account.c.login, account.c.imap, account.c.pop3, account.c.send, account.c.receive),
+        *(account.c.quota, account.c.locked_at, address.c.until),
+    )
+    .join_from(account, address, address.c.id == account.c.id)
+    .join(domain, address.c.domain_id == domain.c.id)
+    .where(account.c.id.in_(_IDS))
+)
+_APP_PASSWORDS = select(
+    *(app_password.c.id, app_password.c.account_id, app_password.c.name, app_password.c.sha256),
+    *(app_password.c.imap, app_password.c.pop3, app_password.c.send),
+).where(app_password.c.account_id.in_(_IDS))
+
 Reader = Callable[[], "AbstractContextManager[Connection]"]
 
 
@@ -68,19 +102,17 @@ class _Changed:
     addresses: frozenset[int]
 
 
-def is_behind(settings: LookupsSettings, read: Reader, engine: Engine | None = None) -> bool:
+def is_behind(settings: LookupsSettings, read: Reader, engine: Engine) -> bool:
     """Whether a place is missing, not whole, or behind the truth."""
     with read() as reading:
         newest = _newest(reading)
     return any(place.entry() != newest for place in places(settings, engine))
 
 
-def publish(
-    settings: LookupsSettings, read: Reader, *, rebuild: bool = False, engine: Engine | None = None
-) -> Published:
+def publish(settings: LookupsSettings, read: Reader, engine: Engine, *, rebuild: bool = False) -> Published:
     """Publish what is not published yet, or with `rebuild` everything. Raises DirectoryError.
 
-    With a PostgreSQL's `engine` to its schemas as well, where they are.
+    `read` opens the truth, `engine` the schemas beside it, where they are.
     """
     files = not settings.in_database
     if files and not settings.directory.is_dir():
@@ -102,13 +134,12 @@ def publish(
                     _write_all(connection, file, reading)
                 elif known != newest:
                     _write_changed(connection, file, reading, known[0])
+                    entries = max(entries, _entries_after(reading, known[0]))
             if anew or known != newest:
                 connection.execute("UPDATE published SET entry = ?, made_at = ?", newest)
                 written.append(place.name)
                 if anew and place.name not in rebuilt:
                     rebuilt.append(place.name)
-                if not anew:
-                    entries = max(entries, newest[0] - known[0])
     return Published(entries, tuple(written), tuple(rebuilt))
 
 
@@ -117,6 +148,11 @@ def _newest(reading: Connection) -> tuple[int, str]:
         select(journal.c.id, journal.c.made_at).order_by(journal.c.id.desc()).limit(1)
     ).first()
     return (0, "") if row is None else (row.id, row.made_at.isoformat())
+
+
+def _entries_after(reading: Connection, entry: int) -> int:
+    """How many there are: numbers leave gaps, as a sequence of PostgreSQL does."""
+    return reading.execute(select(func.count()).select_from(journal).where(journal.c.id > entry)).scalar_one()
 
 
 def is_known(reading: Connection, entry: tuple[int, str]) -> bool:
@@ -200,17 +236,12 @@ def _delete_addresses(connection: Writing, file: LookupFile, ids: list[int]) -> 
 def _write_addresses(
     connection: Writing, file: LookupFile, reading: Connection, ids: list[int], ends: DeadEnds
 ) -> None:
-    rows = reading.execute(
-        select(address, domain.c.name.label("domain_name"), account)
-        .join_from(address, domain, address.c.domain_id == domain.c.id)
-        .join(account, account.c.id == address.c.id, isouter=True)
-        .where(address.c.id.in_(ids))
-    ).all()
     if file is DOVECOT:
-        _write_accounts(connection, reading, [row for row in rows if row.kind == "user"])
+        _write_accounts(connection, reading, ids)
         return
-    ends.prepare(ids)
-    targets = reading.execute(select(target).where(target.c.source_id.in_(ids))).all()
+    rows = reading.execute(_ADDRESSES, {"ids": ids}).all()
+    targets = reading.execute(_TARGETS, {"ids": ids}).all()
+    ends.learn(rows, targets)
     connection.executemany(
         "INSERT INTO address VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", [_address_row(row, ends) for row in rows]
     )
@@ -221,44 +252,36 @@ def _write_addresses(
             (row.id, row.source_id, row.position, row.local_part, row.domain, span.start, span.end)
         )
     connection.executemany("INSERT INTO target VALUES (?, ?, ?, ?, ?, ?, ?)", rows_of_targets)
-    granted = reading.execute(
-        select(
-            sender_grant.c.id, sender_grant.c.account_id, sender_grant.c.domain_id, sender_grant.c.local_part
-        ).where(sender_grant.c.account_id.in_(ids))
-    )
+    granted = reading.execute(_GRANTS, {"ids": ids})
     connection.executemany("INSERT INTO sender_grant VALUES (?, ?, ?, ?)", [tuple(row) for row in granted])
 
 
-def _write_accounts(connection: Writing, reading: Connection, rows: list[Any]) -> None:
-    connection.executemany(
-        "INSERT INTO account VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        [
+def _write_accounts(connection: Writing, reading: Connection, ids: list[int]) -> None:
+    rows = []
+    for row in reading.execute(_ACCOUNTS, {"ids": ids}):
+        user_id, local_part, name, password, mail_id, login, *rights, quota, locked_at, until = row
+        may = login and locked_at is None
+        rows.append(
             (
-                *(row.id, f"{row.local_part}@{row.domain_name}", row.password, row.mail_id),
-                *(row.login and row.locked_at is None, row.imap, row.pop3, row.send, row.receive),
-                *(row.quota, row.locked_at is None, seconds(row.until)),
+                *(user_id, f"{local_part}@{name}", password, mail_id, may, *rights, quota),
+                *(locked_at is None, seconds(until)),
             )
-            for row in rows
-        ],
-    )
-    one = app_password.c
-    passwords = reading.execute(
-        select(one.id, one.account_id, one.name, one.sha256, one.imap, one.pop3, one.send).where(
-            one.account_id.in_([row.id for row in rows])
         )
-    )
+    connection.executemany("INSERT INTO account VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+    passwords = reading.execute(_APP_PASSWORDS, {"ids": ids})
     connection.executemany(
         "INSERT INTO app_password VALUES (?, ?, ?, ?, ?, ?, ?)", [tuple(row) for row in passwords]
     )
 
 
 def _address_row(row: Any, ends: DeadEnds) -> tuple[Any, ...]:
-    span, keeps = ends.open(row.id), ends.keeps(row.id)
-    common = (row.id, row.domain_id, row.local_part, row.kind, keeps.start, span.start, span.end)
-    if row.kind == "alias":
+    address_id, domain_id, local_part, kind = row[:4]
+    span = ends.open(address_id)
+    common = (address_id, domain_id, local_part, kind, ends.keeps(address_id).start, span.start, span.end)
+    if kind == "alias":
         return (*common, 0, None)
     sends = row.login and row.send and row.locked_at is None
-    return (*common, seconds(row.until) if sends else 0, f"{row.local_part}@{row.domain_name}")
+    return (*common, seconds(row.until) if sends else 0, f"{local_part}@{row.domain_name}")
 
 
 def _delete(connection: Writing, table: str, column: str, ids: list[int]) -> None:

@@ -61,15 +61,18 @@ def _ask(settings: Settings, query: str, *values: object) -> list[tuple[Any, ...
 
 
 def _ask_postgresql(settings: Settings, query: str, *values: object) -> list[tuple[Any, ...]] | None:
-    from postmaster.directory.engines import connection_parameters
+    from postmaster.directory.postgresql import connection_parameters
     from postmaster.errors import DirectoryError
 
     try:
         parameters = {**connection_parameters(settings), "connect_timeout": int(PATIENCE)}
-        import psycopg
+    except DirectoryError:
+        return None
+    import psycopg
 
+    try:
         with psycopg.connect(**parameters) as connection:
             connection.execute(f"SET statement_timeout = {int(1000 * PATIENCE)}")
             return connection.execute(re.sub(":([12])", "%s", query).encode(), values).fetchall()
-    except (DirectoryError, psycopg.Error, ValueError):
+    except (psycopg.Error, ValueError):
         return None

@@ -20,15 +20,13 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Select, Table, column, func, insert, inspect, select, table, text
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
 
+from postmaster.database_url import SCHEMES, DatabaseUrl, parse, scheme
 from postmaster.directory import migrate
 from postmaster.directory.database import Directory, check_revision, current_revision
 from postmaster.directory.engines import (
     address_of,
     for_writing,
-    has_password,
     is_postgresql,
     make_engine,
     plain_errors,
@@ -37,7 +35,7 @@ from postmaster.directory.engines import (
 from postmaster.directory.places import have_schemas
 from postmaster.directory.schema import journal, metadata
 from postmaster.errors import DirectoryError, ExistsError, RuleError, UsageError
-from postmaster.files import make_folder
+from postmaster.files import complete, make_folder
 from postmaster.settings import DirectorySettings, Settings
 
 OWN = "."  # how the directory of the settings is named
@@ -63,25 +61,33 @@ def named(settings: Settings, where: str, password_file: str = "") -> Settings:
 
     The settings' own password is used for the settings' own URL alone. Raises UsageError.
     """
-    if where.startswith("/"):
+    own = settings.directory.url
+    if where == OWN:
+        where = own
+    elif where.startswith("/"):
         where = f"sqlite:///{where}"
-    try:
-        url = make_url(where if where != OWN else settings.directory.url)
-        own = make_url(settings.directory.url)
-    except ArgumentError:
+    elif not scheme(where):
         raise UsageError(
             "this is no database URL", hint=f"postgresql://USER@HOST/DATABASE, a file's path, or {OWN}"
-        ) from None
-    if where != OWN and has_password(url):
+        )
+    elif scheme(where) in SCHEMES and parse(where).has_password:
         raise UsageError(
             "a password in an argument can be read by everybody on this machine",
             hint="leave it out of the URL; --from-password-file and --to-password-file name files with it",
         )
-    if url._replace(password=None) == own._replace(password=None) and not password_file:
+    if _place(where) == _place(own) and not password_file:
         return settings
-    if where == OWN:
-        where = settings.directory.url
     return replace(settings, directory=replace(settings.directory, url=where, password_file=password_file))
+
+
+def _place(url: str) -> DatabaseUrl | str:
+    """A URL less its password."""
+    return replace(parse(url), password="") if scheme(url) in SCHEMES else url
+
+
+def in_file(settings: Settings, file: Path) -> Settings:
+    """Settings for a directory in a file."""
+    return replace(settings, directory=DirectorySettings(f"sqlite:///{file}"))
 
 
 def look(settings: Settings) -> dict[str, int] | None:
@@ -231,11 +237,12 @@ def _keep(connection: Connection, target: Settings) -> Path:
     folder = target.state.directory / "backups"
     make_folder(folder, 0o700)
     file = folder / f"before-copy-{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}.db"
-    kept = replace(target, directory=DirectorySettings(f"sqlite:///{file}"))
-    with _engine(kept, create=True) as engine:
-        _set_up(engine, kept)
-        with _transaction(for_writing(engine), kept) as writing:
-            _copy(connection, writing, target, lambda _done: None)
+    with complete(file, 0o600) as new:
+        kept = in_file(target, new)
+        with _engine(kept) as engine:
+            _set_up(engine, kept)
+            with _transaction(for_writing(engine), kept) as writing:
+                _copy(connection, writing, target, lambda _done: None)
     return file
 
 

@@ -12,7 +12,7 @@ without a password. `restore_passwords` brings them back, as long as the journal
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,7 +65,13 @@ def latest(connection: Connection) -> Entry:
     raise NotFoundError("there is nothing to undo", hint="postmaster history lists what was done")
 
 
-def undo(change: Change, numbers: Sequence[int] = (), *, restore_passwords: bool = False) -> Undone:
+def undo(
+    change: Change,
+    numbers: Sequence[int] = (),
+    *,
+    restore_passwords: bool = False,
+    progress: Callable[[str], None] = lambda _: None,
+) -> Undone:
     """Take back entries, the latest first; without numbers the last one.
 
     Raises NotFoundError; ConflictError that names what was changed since, or that it is undone already;
@@ -83,7 +89,9 @@ def undo(change: Change, numbers: Sequence[int] = (), *, restore_passwords: bool
     change.undoes = json.dumps([one.number for one in wanted])
     run = _Undo(change, restore_passwords)
     for one in wanted:
+        progress(f"taking back entry {one.number}")
         run.entry(one)
+    progress("holding what was touched to the rules")
     run.check()
     if change.is_empty:
         raise RuleError("; ".join(run.notes) or "there is nothing to undo", hint=run.hint)
@@ -133,7 +141,12 @@ class _Undo:
 
     def entry(self, entry: Entry) -> None:
         rows = history.changes(self._connection, entry.number, self._names)
-        if rows and all(row.table == removed_mailbox.name and row.after is None for row in rows):
+        if not rows:
+            raise RuleError(
+                f"entry {entry.number} put a copy of the directory in force and cannot be undone",
+                hint="restore what was kept of the state before, in the folder backups of state.directory",
+            )
+        if all(row.table == removed_mailbox.name and row.after is None for row in rows):
             raise RuleError(
                 f"entry {entry.number} deleted mail for good, and nothing brings it back",
                 hint="restore it from a backup",

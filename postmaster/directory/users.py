@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,16 +24,19 @@ from postmaster.directory.schema import (
     address,
     app_password,
     domain,
+    journal,
+    journal_row,
     removed_mailbox,
     sender_grant,
     target,
 )
-from postmaster.errors import RuleError, UsageError
+from postmaster.errors import PasswordError, RuleError, UsageError
 from postmaster.settings import MailSettings
 
 #: What can be switched for a user, each on its own.
 SWITCHES = ("login", "imap", "pop3", "send", "receive")
 NAME_CHARACTERS = 200
+_ANOTHER = "whoever knows it would be let in again: choose another one, or --generate"
 QUOTA_LIMIT = 2**62  # bytes; what Dovecot's 64-bit arithmetic is safe with
 
 
@@ -97,8 +100,8 @@ def with_quota(connection: Connection, most: int) -> tuple[list[str], int]:
     return found, number - len(found)
 
 
-def locked(connection: Connection, most: int) -> tuple[list[str], int]:
-    """(the logins that have been locked for longest, how many are locked)."""
+def locked(connection: Connection, most: int | None) -> tuple[list[str], int]:
+    """(the logins that have been locked for longest, or all of them, how many are locked)."""
     query = (
         select(address.c.local_part, domain.c.name)
         .join_from(account, address, account.c.id == address.c.id)
@@ -120,6 +123,16 @@ def set_password(change: Change, where: Address, password_hash: str) -> User:
     user = show(change.connection, where)
     change.update(account, user.id, {"password": password_hash})
     return show(change.connection, where)
+
+
+def set_passwords(change: Change, hashes: Mapping[Address, str]) -> None:
+    """Replace the passwords of many. Raises NotFoundError."""
+    there = graph.find_many(change.connection, hashes)
+    for where, hashed in hashes.items():
+        node = there.get(where)
+        if node is None or node.kind != "user":
+            raise addresses.not_found(node, where, "user")
+        change.update(account, node.id, {"password": hashed})
 
 
 def update(
@@ -162,6 +175,33 @@ def lock(change: Change, where: Address) -> User:
     return show(change.connection, user.address)
 
 
+def refuse_again(connection: Connection, where: Address, text: str) -> None:
+    """Raises PasswordError for the password that the account was locked with, if its hash is one of ours."""
+    from postmaster.directory import passwords
+
+    stored = _locked_with(connection, where)
+    if stored.startswith(passwords.OURS) and passwords.verify(text, stored):
+        raise PasswordError("that is the password that the account was locked with", hint=_ANOTHER)
+
+
+def _locked_with(connection: Connection, where: Address) -> str:
+    """The hash that an account was locked with, if it has it still; empty where it was replaced since."""
+    import json
+
+    row = _require(connection, where)
+    since = connection.execute(
+        select(journal_row.c.before, journal_row.c.after)
+        .join(journal, journal_row.c.entry_id == journal.c.id)
+        .where(
+            journal_row.c.table_name == account.name,
+            journal_row.c.row_id == row.id,
+            journal.c.made_at > row.locked_at,
+        )
+    )
+    pairs = ([json.loads(state)["password"] if state else "" for state in one] for one in since)
+    return "" if any(before != after for before, after in pairs) else row.password
+
+
 @dataclass(frozen=True, slots=True)
 class Unlocked:
     """A user whose account is open again, and the app passwords that were revoked, or are good again."""
@@ -174,12 +214,17 @@ class Unlocked:
 def unlock(
     change: Change, where: Address, password_hash: str, *, keep_app_passwords: bool = False
 ) -> Unlocked:
-    """Open a locked account, with another password. Raises NotFoundError, RuleError for one that is open."""
+    """Open a locked account, with another password. Raises NotFoundError, RuleError for one that is open.
+
+    Raises PasswordError for the very hash that it was locked with.
+    """
     user = show(change.connection, where)
     if user.locked_at is None:
         raise RuleError(
             f"{user.address} is not locked", hint=f"a new password: postmaster user password {user.address}"
         )
+    if password_hash == _locked_with(change.connection, user.address):
+        raise PasswordError("that is the hash that the account was locked with", hint=_ANOTHER)
     rows = change.connection.execute(
         select(app_password.c.id, app_password.c.name).where(app_password.c.account_id == user.id)
     ).all()

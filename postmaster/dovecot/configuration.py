@@ -114,15 +114,17 @@ def _connect_23(wish: Wish) -> str:
     if isinstance(wish.source, Path):
         return f"driver = sqlite\nconnect = {wish.source}\n"
     source = wish.source
-    hosts = " ".join(f"host={host}" for host, _ in source.hosts)
-    # Dovecot makes a connection for each host and gives it the rest as it stands (sql-db-pool).
-    if len({port for _, port in source.hosts}) > 1:
-        raise ServerError(
-            "Dovecot 2.3 wants one port for all hosts of a database", hint="see lookups.dovecot_url"
-        )
-    words = [hosts, f"port={source.hosts[0][1]}", f"dbname={source.name}", f"user={source.user}"]
+    # One connection whose hosts libpq tries in turn. Of several that Dovecot itself chooses from
+    # (sql-db-pool) none is used before 2.3.21 while the first is away: auth crashes as it starts.
+    words = [
+        f"host={','.join(host for host, _ in source.hosts)}",
+        f"port={','.join(str(port) for _, port in source.hosts)}",
+        f"dbname={source.name}",
+        f"user={source.user}",
+    ]
     if source.password:
         words.append(f"password={source.password}")
+    words += [f"{name}={value}" for name, value in source.options]
     return f"driver = pgsql\nconnect = {' '.join(words)}\n"
 
 
@@ -130,10 +132,11 @@ def _connect_24(wish: Wish) -> str:
     if isinstance(wish.source, Path):
         return f"sql_driver = sqlite\nsqlite_path = {wish.source}\nsqlite_readonly = yes\n"
     source = wish.source
-    password = f"    password = {source.password}\n" if source.password else ""
+    more = (("password", source.password),) if source.password else ()
+    options = "".join(f"    {name} = {value}\n" for name, value in (*more, *source.options))
     blocks = "".join(
         f"pgsql {host} {{\n  parameters {{\n    port = {port}\n    dbname = {source.name}\n"
-        f"    user = {source.user}\n{password}  }}\n}}\n"
+        f"    user = {source.user}\n{options}  }}\n}}\n"
         for host, port in source.hosts
     )
     return f"sql_driver = pgsql\n{blocks}"
@@ -328,7 +331,7 @@ ssl_server_cert_file = {wish.certificate}
 ssl_server_key_file = {wish.key}
 mail_driver = maildir
 mail_path = ~/Maildir
-mail_inbox_path =
+mail_inbox_path = .
 first_valid_uid = {min(wish.mail_uid, 500)}
 recipient_delimiter = +
 lmtp_save_to_detail_mailbox = no

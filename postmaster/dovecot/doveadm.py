@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from postmaster import systemd
 from postmaster.errors import ServerError
 from postmaster.process import DEFAULT_TIMEOUT, is_one_reading, run, shared, start_daemon
 
@@ -21,6 +22,8 @@ _PAIRS = (
     ("ssl_server_alt_cert_file", "ssl_server_alt_key_file"),
 )
 _NO_USER = 67  # EX_NOUSER
+_USUAL = Path("/etc/dovecot/dovecot.conf")  # the instance that Debian's unit runs
+_UNIT = "dovecot.service"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +71,11 @@ def master_pid(config: Path) -> int | None:
 
 
 def start(config: Path) -> None:
-    start_daemon(["dovecot", "-c", str(config)], hint="see Dovecot's log")
+    """Start a Dovecot that does not run, by systemd where that runs it. Raises ProcessError."""
+    if config == _USUAL and systemd.has_unit(_UNIT):
+        systemd.restart(_UNIT)
+    else:
+        start_daemon(["dovecot", "-c", str(config)], hint="see Dovecot's log")
 
 
 def reload(config: Path) -> None:

@@ -168,7 +168,7 @@ _find_failures = re.compile(r"\(auth failed, (\d{1,6}) attempts").search
 _find_refused = re.compile(
     r"\b(?:sql|passwd-file|pam|ldap|static|passwd|auth|dict|lua|oauth2)"
     r"\(([^,()\n]*+),([0-9A-Fa-f:.]*+)[^)\n]*+\)"
-    r"(?:<[^<>\n]*+>)*+: ([^:\n]*+: )?((?i:password mismatch|unknown user|user not found|"
+    r"(?>(?:<[^<>\n]*+>)*): ([^:\n]*+: )?((?i:password mismatch|unknown user|user not found|"
     r"authentication failure|invalid credentials|user is disabled|login is disabled)[^\n]{0,200})"
 ).search
 _MAIL_ACTIONS = tuple(

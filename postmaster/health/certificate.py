@@ -227,4 +227,4 @@ def _fits(key: bytes, certificate: x509.Certificate) -> bool | None:
     return own.public_bytes(*form) == certificate.public_key().public_bytes(*form)
 
 
-_BLOCK = rb"-----BEGIN ([A-Z0-9 ]{1,40})-----(?:(?!-----).)*+-----END \1-----\s?"
+_BLOCK = rb"-----BEGIN ([A-Z0-9 ]{1,40})-----(?>(?:(?!-----).)*)-----END \1-----\s?"

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from postmaster import systemd
 from postmaster.address import parse_address
 from postmaster.errors import ExistsError, PostmasterError, RightsError, UsageError
 from postmaster.files import replace
@@ -24,7 +25,6 @@ from postmaster.settings import DEFAULT_FILE, Settings
 MARK = "# Made by `postmaster health install`, gone with `postmaster health uninstall`."
 UNITS = Path("/etc/systemd/system")
 CRONTAB = Path("/etc/cron.d/postmaster-health")
-RUNNING = Path("/run/systemd/system")  # there while systemd is the first process, sd_booted(3)
 NAMES = ("postmaster-health", "postmaster-digest")
 _TO = "POSTMASTER_HEALTH_REPORT_TO"  # the setting health.report_to
 TIMERS = tuple(f"{name}.timer" for name in NAMES)
@@ -108,7 +108,7 @@ def _program() -> Path:
 
 def detect() -> str:
     """`systemd` where it runs, else `cron`. Raises PostmasterError where there is neither."""
-    if RUNNING.is_dir():
+    if systemd.is_running():
         return "systemd"
     if CRONTAB.parent.is_dir() and shutil.which("cron", path="/usr/sbin:/sbin:/usr/bin:/bin"):
         return "cron"
@@ -242,7 +242,7 @@ def _write(path: Path, content: str) -> File:
 
 
 def _enable() -> None:
-    if not RUNNING.is_dir():  # an image that is being made: enabled for its first boot
+    if not systemd.is_running():  # an image that is being made: enabled for its first boot
         run(["systemctl", "enable", *TIMERS])
         return
     run(["systemctl", "daemon-reload"])
@@ -253,11 +253,11 @@ def _enable() -> None:
 def _take_away(paths: list[Path]) -> None:
     timers = [path.name for path in paths if path.suffix == ".timer"]
     if timers:
-        now = ["--now"] if RUNNING.is_dir() else []
+        now = ["--now"] if systemd.is_running() else []
         run(["systemctl", "disable", *now, *timers])
     for path in paths:
         path.unlink(missing_ok=True)
-    if timers and RUNNING.is_dir():
+    if timers and systemd.is_running():
         run(["systemctl", "daemon-reload"])
 
 

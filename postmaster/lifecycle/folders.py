@@ -6,6 +6,9 @@ belong to the mail account; one that does not is left alone and told.
 
 A move is one rename within the mail root: done or not. A deletion moves the folder into the trash first, so
 that one that was cut short is found there and gone on with, and is never taken for a mailbox.
+
+A delivery that was under way makes the folder anew after it was moved: what is in it joins the other in the
+trash.
 """
 
 from __future__ import annotations
@@ -13,8 +16,9 @@ from __future__ import annotations
 import errno
 import os
 import pwd
+import secrets
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote, unquote
@@ -24,10 +28,10 @@ from postmaster.settings import MailSettings
 
 TRASH = ".trash"  # below the mail root
 DEEPEST = 200  # folders in each other
+PASSES = 5  # over a folder that is deleted while something is still put into it
+_OCCUPIED = (errno.ENOTEMPTY, errno.EEXIST)
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-
-Progress = Callable[[int], None]  # is told how many entries are deleted
 
 
 class Folders:
@@ -61,23 +65,31 @@ class Folders:
 
     def to_trash(self, mail_id: str) -> bool:
         """Move a folder into the trash; False where there is none. Raises ServerError."""
-        with suppress(FileNotFoundError), self._parent(mail_id) as (parent, name):
-            status = os.stat(name, dir_fd=parent, follow_symlinks=False)
-            self._check(status, mail_id)
+        with (
+            suppress(FileNotFoundError),
+            self._plain_errors(mail_id),
+            self._parent(mail_id) as (parent, name),
+        ):
+            self._check(os.stat(name, dir_fd=parent, follow_symlinks=False), mail_id)
             with self._trash(make=True) as trash:
-                _rename(name, parent, _name(mail_id), trash)
+                try:
+                    _rename(name, parent, _name(mail_id), trash)
+                except OSError as error:
+                    if error.errno not in _OCCUPIED:
+                        raise
+                    self._join(name, parent, _name(mail_id), trash, mail_id)
             return True
         return False
 
     def from_trash(self, mail_id: str) -> bool:
         """Move a folder back; False where the trash has none. Raises ServerError for one in its place."""
-        with suppress(FileNotFoundError), self._trash() as trash:
+        with suppress(FileNotFoundError), self._plain_errors(mail_id), self._trash() as trash:
             self._check(os.stat(_name(mail_id), dir_fd=trash, follow_symlinks=False), mail_id)
             with self._parent(mail_id, make=True) as (parent, name):
                 try:
                     _rename(_name(mail_id), trash, name, parent)
                 except OSError as error:
-                    if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                    if error.errno not in _OCCUPIED:
                         raise
                     raise ServerError(
                         f"{self.root / mail_id} is there already, so the mail in the trash cannot go back",
@@ -86,16 +98,14 @@ class Folders:
             return True
         return False
 
-    def delete(self, mail_id: str, progress: Progress = lambda _: None) -> int:
+    def delete(self, mail_id: str) -> int:
         """Delete a folder for good, wherever it is. Gives back how many entries went.
 
         Raises ServerError where something in it is not the mail account's: it stays, in the trash.
         """
         self.to_trash(mail_id)
-        with suppress(FileNotFoundError), self._trash() as trash:
-            name = _name(mail_id)
-            self._check(os.stat(name, dir_fd=trash, follow_symlinks=False), mail_id)
-            return self._delete_tree(trash, name, mail_id, 0, progress)
+        with suppress(FileNotFoundError), self._plain_errors(mail_id), self._trash() as trash:
+            return self._delete_tree(trash, _name(mail_id), self.trash_path(mail_id), 0)
         return 0
 
     def size(self, mail_id: str) -> int:
@@ -141,15 +151,30 @@ class Folders:
                 os.close(folder)
         return None
 
-    def _check(self, status: os.stat_result, mail_id: str) -> None:
+    def _check(self, status: os.stat_result, mail_id: str | Path) -> None:
         path = self.root / mail_id
         if not stat.S_ISDIR(status.st_mode):
             raise ServerError(f"{path} is no folder, and is left alone", hint="look at it yourself")
+        if status.st_dev != os.fstat(self._root).st_dev:
+            raise ServerError(
+                f"{path} is on another file system than the mail root, and is left alone",
+                hint="unmount it, or move it yourself",
+            )
         if status.st_uid != self._owner:
             raise ServerError(
                 f"{path} belongs to uid {status.st_uid} and not to the mail account, and is left alone",
                 hint="look at it yourself; mail.user names the mail account",
             )
+
+    @contextmanager
+    def _plain_errors(self, mail_id: str) -> Iterator[None]:
+        """One line about this folder; that it is not there is the caller's to judge."""
+        try:
+            yield
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise _unusable(self.root / mail_id, error) from error
 
     @contextmanager
     def _parent(self, mail_id: str, *, make: bool = False) -> Iterator[tuple[int, str]]:
@@ -188,27 +213,60 @@ class Folders:
             there = os.stat(parent)
             os.chown(name, self._owner, there.st_gid, dir_fd=parent, follow_symlinks=False)
 
-    def _delete_tree(self, parent: int, name: str, mail_id: str, depth: int, progress: Progress) -> int:
+    @contextmanager
+    def _inner(self, name: str, parent: int, shown: Path, depth: int) -> Iterator[int]:
+        """A folder in another one, opened first and looked at then: what is checked is what is used."""
         if depth > DEEPEST:
             raise ServerError(
-                f"the folders of {self.root / TRASH / _name(mail_id)} are too deep in each other"
+                f"the folders of {shown} are too deep in each other", hint="look at it yourself"
             )
         folder = os.open(name, _FOLDER, dir_fd=parent)
-        gone = 0
         try:
-            for entry in os.listdir(folder):
-                status = os.stat(entry, dir_fd=folder, follow_symlinks=False)
-                if stat.S_ISDIR(status.st_mode):
-                    self._check(status, f"{TRASH}/{_name(mail_id)}/…/{entry}")
-                    gone += self._delete_tree(folder, entry, mail_id, depth + 1, progress)
-                else:
-                    os.unlink(entry, dir_fd=folder)  # a link itself, never what it leads to
-                    gone += 1
-            progress(gone)
+            self._check(os.fstat(folder), shown)
+            yield folder
         finally:
             os.close(folder)
-        os.rmdir(name, dir_fd=parent)
+
+    def _delete_tree(self, parent: int, name: str, shown: Path, depth: int) -> int:
+        gone = 0
+        with self._inner(name, parent, shown, depth) as folder:
+            for left in reversed(range(PASSES)):
+                with os.scandir(folder) as entries:
+                    for entry in entries:
+                        with suppress(FileNotFoundError):  # moved or deleted meanwhile
+                            if entry.is_dir(follow_symlinks=False):
+                                gone += self._delete_tree(folder, entry.name, shown / entry.name, depth + 1)
+                            else:
+                                os.unlink(entry.name, dir_fd=folder)  # a link itself, never what it leads to
+                                gone += 1
+                try:
+                    os.rmdir(name, dir_fd=parent)
+                    break
+                except OSError as error:
+                    if error.errno not in _OCCUPIED or not left:
+                        raise
         return gone + 1
+
+    def _join(self, name: str, parent: int, to: str, other: int, shown: str | Path, depth: int = 0) -> None:
+        """Move all that is in one folder into another, and delete it; what both have gets a new name."""
+        path = self.root / shown
+        with (
+            self._inner(name, parent, path, depth) as source,
+            self._inner(to, other, path, depth) as target,
+        ):
+            for entry in os.listdir(source):
+                try:
+                    both = os.stat(entry, dir_fd=target, follow_symlinks=False)
+                except FileNotFoundError:
+                    os.rename(entry, entry, src_dir_fd=source, dst_dir_fd=target)
+                    continue
+                own = os.stat(entry, dir_fd=source, follow_symlinks=False)
+                if stat.S_ISDIR(both.st_mode) and stat.S_ISDIR(own.st_mode):
+                    self._join(entry, source, entry, target, path / entry, depth + 1)
+                else:
+                    os.rename(entry, f"{entry}.{secrets.token_hex(4)}", src_dir_fd=source, dst_dir_fd=target)
+            os.fsync(target)
+        os.rmdir(name, dir_fd=parent)
 
 
 @contextmanager
@@ -231,12 +289,17 @@ def open_folders(settings: MailSettings) -> Iterator[Folders]:
     try:
         yield Folders(settings.root, descriptor, owner)
     except OSError as error:
-        raise ServerError(
-            f"{error.filename or settings.root} in the mail root cannot be used: {error.strerror}",
-            hint="run it as root",
-        ) from error
+        raise _unusable(settings.root / str(error.filename or ""), error) from error
     finally:
         os.close(descriptor)
+
+
+def _unusable(path: Path, error: OSError) -> ServerError:
+    denied = error.errno in (errno.EACCES, errno.EPERM)
+    return ServerError(
+        f"{path} cannot be used: {error.strerror}",
+        hint="run it as root" if denied else "look at it yourself; the next command of this kind tries again",
+    )
 
 
 def _parts(mail_id: str) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, replace
 
+from postmaster.address import EXTENSION_SEPARATOR, Address
 from postmaster.postfix import postsuper
 from postmaster.postfix.instances import instances
 from postmaster.postfix.queue import Listing
@@ -14,6 +15,7 @@ from postmaster.queue.content import header_reader
 from postmaster.queue.fate import Watch
 from postmaster.queue.plan import plan
 from postmaster.queue.store import Item, open_store
+from postmaster.queue.tree import AnyOf
 from postmaster.settings import Settings
 
 #: Queues whose messages can be held and requeued; in `hold` they are already, or somebody put them there.
@@ -23,10 +25,14 @@ PASSES = 3  # over the queue: what is on its way in, or moves, is missed by one
 
 @dataclass(frozen=True, slots=True)
 class Acted:
-    """An action's number in the queue's history, None where nothing was there, and what became of each."""
+    """An action's number in the queue's history, None where nothing was there, and what became of each.
+
+    `on_hold`: messages that were on hold already, and were left as they are.
+    """
 
     number: int | None
     done: tuple[act.Done, ...]
+    on_hold: int = 0
 
     def count(self, verb: act.Verb) -> int:
         return sum(one.outcome == act.DONE[verb] for one in self.done)
@@ -42,9 +48,10 @@ def of_login(login: str) -> expression.Node:
     return expression.term("sasl", "=", login)
 
 
-def for_recipient(address: str) -> expression.Node:
-    """Messages with an address among the recipients they still have."""
-    return expression.term("recipient", "=", address)
+def for_recipient(address: Address) -> expression.Node:
+    """Messages with an address, with or without an extension, among the recipients they still have."""
+    extended = f"{address.local.text}{EXTENSION_SEPARATOR}*@{address.domain.ascii}"
+    return AnyOf(tuple(expression.term("recipient", "=", one) for one in (address.ascii, extended)))
 
 
 def act_on(
@@ -60,12 +67,16 @@ def act_on(
     test = expression.compile_filter(node, time.time(), header_reader(settings))
     done: list[act.Done] = []
     number: int | None = None
+    on_hold: int | None = None
     with open_store(settings.state) as store, Watch(places, settings.log.files) as watch:
         for _ in range(PASSES):
             found = read.select(
                 settings, Listing(), test, source="spool", need=read.ALL, test_need=expression.needs(node)
             )
-            fresh = [one for one in plan(found).messages if one.queue_name in REACHED]
+            messages = plan(found).messages
+            if on_hold is None:
+                on_hold = sum(one.queue_name == "hold" for one in messages)
+            fresh = [one for one in messages if one.queue_name in REACHED]
             if not fresh:
                 break
             number = store.begin(
@@ -86,4 +97,4 @@ def act_on(
             if verb is not act.Verb.hold:
                 break  # what is requeued comes in again under another name
             time.sleep(0.3)
-    return Acted(number, tuple(replace(one) for one in done))
+    return Acted(number, tuple(replace(one) for one in done), on_hold or 0)

@@ -4,11 +4,17 @@ The truth says where each removed user's mail belongs: in the trash, in its plac
 the truth comes first and the folder follows, so after a crash at any point `finish` knows what is left to do,
 and every command here does it before its own work. Only bringing back moves the folder first: a crash then
 leaves a folder in its place that the truth still has in the trash, and it goes back there.
+
+Commands that move mail wait for one another: what one is about to do another would take for a crash's. A
+folder that cannot be moved or deleted stops nothing else.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import fcntl
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,11 +23,13 @@ from postmaster.address import Address
 from postmaster.directory import removed, undo, users
 from postmaster.directory.database import Directory
 from postmaster.directory.records import Removed, RemovedMailbox, User
-from postmaster.errors import NotFoundError, PartialError, PostmasterError, UsageError
+from postmaster.errors import NotFoundError, PartialError, PostmasterError, ServerError, UsageError
+from postmaster.files import make_folder
 from postmaster.lifecycle.folders import TRASH, Folders, open_folders
 from postmaster.lifecycle.rename import end_sessions
 
 WAYS = ("trash", "keep", "delete")  # what becomes of the mail
+LOCK = "mail.lock"  # in the state directory
 Progress = Callable[[str], None]
 
 
@@ -52,22 +60,24 @@ def remove(
     Raises NotFoundError, InUseError when the user is some alias's last target.
     """
     assert mail in WAYS
-    finish(directory)
-    with directory.change() as change:
-        gone = users.remove(change, where, mail=mail)
-    done = Gone(gone, change.number, None)
-    user = gone.record
-    steps: tuple[tuple[str, Callable[[], None]], ...] = (
-        ("ending sessions", lambda: end_sessions(directory.settings, [user.address.ascii])),
-        ("moving the mail" if mail == "trash" else "deleting the mail", lambda: finish(directory)),
-    )
-    for what, step in steps:
-        progress(what)
+    with _alone(directory):
+        _finish(directory)
+        with directory.change() as change:
+            gone = users.remove(change, where, mail=mail)
+        done = Gone(gone, change.number, None)
+        user = gone.record
+        progress("ending sessions")
         try:
-            step()
+            end_sessions(directory.settings, [user.address.ascii])
         except PostmasterError as error:
-            done.failed.append(f"{what}: {error.message}")
-    done.place = _place(directory, user.mail_id)
+            done.failed.append(f"ending sessions: {error.message}")
+        what = "deleting the mail" if mail == "delete" else "moving the mail"
+        progress(what)
+        stays = _finish(directory).get(user.mail_id)
+        if stays is not None:
+            done.failed.append(f"{what}: {stays.message}")
+        with suppress(PostmasterError):  # what is wrong with the folders is told already
+            done.place = _place(directory, user.mail_id)
     return done
 
 
@@ -98,131 +108,188 @@ def restore(
     `restore_passwords` the user comes back without a password. Gives back the user, what stays otherwise,
     and the journal entry. Raises NotFoundError, ConflictError, ServerError.
     """
-    finish(directory)
-    found = [
-        one
-        for one in list_all(directory)
-        if one.left.address == where and account_id in (None, one.left.account_id)
-    ]
-    if not found:
-        raise NotFoundError(
-            f"no removed user had the address {where}", hint="postmaster user trash list shows who did"
-        )
-    one = found[-1]
-    notes: tuple[str, ...] = ()
-    if one.left.mail == "delete" or one.place == "none":
-        notes += ("the mail is gone for good",)
-    # First in a dry run: a refusal must not have moved anything.
-    for keep in (False, True):
-        if keep and one.place == "trash" and one.left.mail != "delete":
-            bring_back(directory, [one.left.mail_id])
-        try:
-            with directory.change(keep=keep) as change:
-                told = undo.restore_user(change, one.left.account_id, restore_passwords=restore_passwords)
-                user = told.user
-                if password_hash is not None:
-                    user = users.set_password(change, user.address, password_hash)
-        except PartialError:
-            raise  # kept, and the look-ups follow with the next command
-        except BaseException:
-            finish(directory)
-            raise
+    with _alone(directory):
+        _finish(directory)
+        found = [
+            one
+            for one in list_all(directory)
+            if one.left.address == where and account_id in (None, one.left.account_id)
+        ]
+        if not found:
+            which = "" if account_id is None else f"of number {account_id} "
+            raise NotFoundError(
+                f"no removed user {which}had the address {where}",
+                hint="postmaster user trash list shows who did",
+            )
+        one = found[-1]
+        notes: tuple[str, ...] = ()
+        if one.left.mail == "delete" or one.place == "none":
+            notes += ("the mail is gone for good",)
+        with _back_unless_kept(directory), directory.change() as change:
+            told = undo.restore_user(change, one.left.account_id, restore_passwords=restore_passwords)
+            user = told.user
+            if password_hash is not None:
+                user = users.set_password(change, user.address, password_hash)
+            if one.place == "trash" and one.left.mail != "delete":
+                _bring_back(directory, [one.left.mail_id])
     return user, (*notes, *told.notes), change.number
 
 
-def purge(
-    directory: Directory,
-    wanted: Sequence[Address] = (),
-    *,
-    older_than: timedelta | None = None,
-    progress: Callable[[Mailbox], None] = lambda _: None,
-    keep: bool = True,
-) -> list[Mailbox]:
-    """Delete mail in the trash for good: of these users, and of those removed so long ago; None: of all.
+@dataclass(slots=True)
+class Purged:
+    """Whose mail was deleted for good; and why the mail of others could not be."""
 
-    `keep` False only tells which. Raises NotFoundError, ServerError where something cannot be deleted.
+    mailboxes: list[Mailbox]
+    failed: list[str] = field(default_factory=list)
+
+
+def to_purge(
+    directory: Directory, wanted: Sequence[Address] = (), older_than: timedelta | None = None
+) -> list[Mailbox]:
+    """What is in the trash of these users, and of those removed so long ago; None: of all.
+
+    With what was to be deleted and is not yet. Raises NotFoundError.
     """
-    if keep:
-        finish(directory)
     present = [one for one in list_all(directory) if one.left.mail != "keep"]
     for where in wanted:
         if not any(one.left.address == where for one in present):
             raise NotFoundError(f"the trash has no mail of {where}", hint="postmaster user trash list")
     before = None if older_than is None else datetime.now(UTC) - older_than
-    chosen = [
+    return [
         one
         for one in present
         if (not wanted or one.left.address in wanted) and (before is None or one.left.removed_at < before)
     ]
-    for one in chosen if keep else ():
-        progress(one)
-        with directory.change() as change:
-            removed.to_delete(change, one.left)
-        finish(directory)
-    return chosen
 
 
-def finish(directory: Directory) -> None:
+def purge(directory: Directory, chosen: Sequence[Mailbox], *, progress: Progress = lambda _: None) -> Purged:
+    """Delete these for good, and what an earlier purge left. Those that were brought back meanwhile stay."""
+    with _alone(directory):
+        present = {one.left for one in list_all(directory)}
+        chosen = [one for one in chosen if one.left in present]
+        if chosen:
+            with directory.change() as change:
+                for one in chosen:
+                    removed.to_delete(change, one.left)
+        stays = _finish(directory, progress)
+    return Purged(
+        [one for one in chosen if one.left.mail_id not in stays],
+        [stays[one.left.mail_id].message for one in chosen if one.left.mail_id in stays],
+    )
+
+
+def finish(directory: Directory) -> list[str]:
     """Put every folder where the truth says it belongs, and delete what is to be deleted.
 
-    Raises ServerError for the first one that stays as it is, after all others are done.
+    Gives back why a folder stays as it is, for each one that does; all others are done.
     """
+    with _alone(directory):
+        return [error.message for error in _finish(directory).values()]
+
+
+@contextmanager
+def _alone(directory: Directory) -> Iterator[None]:
+    """Wait for other commands that move mail, and let none begin. Raises ServerError."""
+    path = directory.settings.state.directory / LOCK
+    try:
+        make_folder(path.parent, 0o755)
+        descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise ServerError(f"{path} cannot be used: {error.strerror}", hint="run it as root") from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _finish(directory: Directory, progress: Progress = lambda _: None) -> dict[str, PostmasterError]:
+    """What `finish` does, for who is alone; by mail_id what stays as it is, and why."""
     with directory.read() as reading:
         left = removed.list_all(reading)
     root = directory.settings.mail.root
     if not root.is_dir():
         _forget(directory, [one for one in left if one.mail == "delete"])
-        return
+        return {}
     if not left and not (root / TRASH).is_dir():
-        return
-    errors: list[PostmasterError] = []
-    with open_folders(directory.settings.mail) as folders:
-        for one in left:
-            try:
-                if one.mail == "trash" and folders.exists(one.mail_id):
-                    folders.to_trash(one.mail_id)
-                elif one.mail == "delete":
-                    folders.delete(one.mail_id)
-                    _forget(directory, [one])
-            except PostmasterError as error:
-                errors.append(error)
-        with directory.read() as reading:
-            alive = removed.of_users(reading, folders.trash() - {one.mail_id for one in left})
-        for mail_id in alive:
-            try:
-                folders.from_trash(mail_id)
-            except PostmasterError as error:
-                errors.append(error)
-    if errors:
-        raise errors[0]
+        return {}
+    stays: dict[str, PostmasterError] = {}
+    deleted = []
+    try:
+        with open_folders(directory.settings.mail) as folders:
+            for one in left:
+                try:
+                    if one.mail == "trash" and folders.exists(one.mail_id):
+                        folders.to_trash(one.mail_id)
+                    elif one.mail == "delete":
+                        progress(f"deleting the mail of {one.address}")
+                        folders.delete(one.mail_id)
+                        deleted.append(one)
+                except PostmasterError as error:
+                    stays[one.mail_id] = error
+            with directory.read() as reading:
+                alive = removed.of_users(reading, folders.trash() - {one.mail_id for one in left})
+            for mail_id in alive:
+                try:
+                    folders.from_trash(mail_id)
+                except PostmasterError as error:
+                    stays[mail_id] = error
+    except PostmasterError as error:
+        stays |= {one.mail_id: error for one in left if one.mail != "keep" and one not in deleted}
+    finally:
+        _forget(directory, deleted)
+    return stays
 
 
-def bring_back(directory: Directory, mail_ids: Iterable[str]) -> None:
-    """Move folders out of the trash, for users who are about to be there again. Raises ServerError."""
+@contextmanager
+def _back_unless_kept(directory: Directory) -> Iterator[None]:
+    """Put folders back into the trash where the change that they were brought back for is not kept."""
+    try:
+        yield
+    except PartialError:
+        raise  # it is kept, and the look-ups follow with the next command
+    except BaseException:
+        _finish(directory)
+        raise
+
+
+def _bring_back(directory: Directory, mail_ids: Iterable[str]) -> None:
+    """Move folders out of the trash, within the change that makes their users again. Raises ServerError."""
     if directory.settings.mail.root.is_dir():
         with open_folders(directory.settings.mail) as folders:
             for mail_id in mail_ids:
                 folders.from_trash(mail_id)
 
 
+@dataclass(slots=True)
+class TakenBack:
+    """What was undone, the undo's own entry, and folders of mail that could not follow."""
+
+    undone: undo.Undone
+    entry: int | None
+    failed: list[str] = field(default_factory=list)
+
+
 def take_back(
-    directory: Directory, numbers: Sequence[int] = (), *, restore_passwords: bool = False
-) -> tuple[undo.Undone, int | None]:
-    """Undo entries of the journal, with the mail of users who come and go; what was done, and its own entry.
+    directory: Directory,
+    numbers: Sequence[int] = (),
+    *,
+    restore_passwords: bool = False,
+    progress: Progress = lambda _: None,
+) -> TakenBack:
+    """Undo entries of the journal, with the mail of users who come and go.
 
     Raises what `undo` raises, and ServerError.
     """
-    with directory.change(keep=False) as change:
-        planned = undo.undo(change, numbers, restore_passwords=restore_passwords)
-    numbers = [one.number for one in planned.entries]
-    made = [one.after for one in planned.changes if one.table == "account" and one.before is None]
-    try:
-        bring_back(directory, [row["mail_id"] for row in made if row])
-        with directory.change() as change:
-            done = undo.undo(change, numbers, restore_passwords=restore_passwords)
-    finally:
-        finish(directory)
-    return done, change.number
+    with _alone(directory):
+        _finish(directory)
+        with _back_unless_kept(directory), directory.change() as change:
+            done = undo.undo(change, numbers, restore_passwords=restore_passwords, progress=progress)
+            rows = [(one.before, one.after) for one in done.changes if one.table == "account"]
+            _bring_back(directory, [after["mail_id"] for before, after in rows if after and before is None])
+        stays = _finish(directory)
+    touched = {row["mail_id"] for pair in rows for row in pair if row}
+    return TakenBack(done, change.number, [stays[one].message for one in sorted(touched & stays.keys())])
 
 
 def _forget(directory: Directory, gone: Sequence[RemovedMailbox]) -> None:

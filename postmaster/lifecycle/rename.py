@@ -24,12 +24,22 @@ Progress = Callable[[str], None]
 
 @dataclass(slots=True)
 class Renamed(Generic[Record]):
-    """What was renamed; messages that were requeued; steps that could not be done, and why."""
+    """What was renamed; what was done in the queue; steps that could not be done, and why."""
 
     record: Record
     entry: int | None
-    requeued: queued.Acted | None = None
+    acted: queued.Acted | None = None
     failed: list[str] = field(default_factory=list)
+
+    @property
+    def requeued(self) -> int:
+        """How many messages look for the old address anew."""
+        return 0 if self.acted is None else self.acted.count(Verb.requeue)
+
+    @property
+    def on_hold(self) -> int:
+        """How many wait on hold, for the old address as it was: released, they would come back."""
+        return 0 if self.acted is None else self.acted.on_hold
 
 
 def rename_user(
@@ -49,12 +59,12 @@ def rename_user(
     with directory.change() as change:
         record = rename.rename_user(change, old, new, keep_alias=keep_alias, until=until)
     renamed = Renamed(record, change.number)
-    logins = [record.before.address.ascii]
+    where = record.before.address
     _follow(
         directory.settings,
         renamed,
-        logins,
-        queued.for_recipient(logins[0]) if keep_alias else None,
+        [where.ascii],
+        queued.for_recipient(where) if keep_alias else None,
         f"user rename {old} {new}",
         reason,
         progress,
@@ -102,7 +112,7 @@ def _follow(
 
     def requeue() -> None:
         assert waiting is not None
-        renamed.requeued = queued.act_on(settings, Verb.requeue, waiting, command=command, reason=reason)
+        renamed.acted = queued.act_on(settings, Verb.requeue, waiting, command=command, reason=reason)
 
     has_postfix = (settings.postfix.config_directory / "main.cf").exists()
     if waiting is not None and has_postfix:

@@ -1,9 +1,9 @@
 """How Postfix looks an address up in its maps, and what it makes of the answer.
 
 Keys in order: `user+ext@domain`, `user@domain`, then for a local domain `user+ext` and `user`, then
-`@domain`; for each key all maps in their order. An answer is a list of addresses, completed with
-$myorigin; one that is `@other` keeps the local part; an extension that no key matched is added to each
-where `propagate_unmatched_extensions` says so.
+`@domain`; for each key all maps in their order, tables of patterns for the first key alone. An answer is a
+list of addresses, completed with $myorigin; one that is `@other` keeps the local part; an extension that no
+key matched is added to each where `propagate_unmatched_extensions` says so.
 
 Addresses are in internal form here, keys in external form. Sources: mail_addr_find.c, mail_addr_map.c,
 mail_addr_crunch.c, split_addr.c, rewrite.c.
@@ -11,12 +11,14 @@ mail_addr_crunch.c, split_addr.c, rewrite.c.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
+from postmaster.errors import ServerError
 from postmaster.postfix.classes import LOCAL, DomainClasses
 from postmaster.postfix.postconf import split_list
-from postmaster.postfix.tables import Tables
+from postmaster.postfix.tables import Tables, holds_patterns
 from postmaster.postfix.tokens import quote, split, unquote
 
 PARAMETERS = (
@@ -30,6 +32,8 @@ PARAMETERS = (
     "propagate_unmatched_extensions",
     "owner_request_special",
     "double_bounce_sender",
+    "empty_address_recipient",
+    "resolve_dequoted_address",
 )
 
 
@@ -61,6 +65,8 @@ class Addressing:
         self.delimiter = parameters["recipient_delimiter"]
         self.myorigin = parameters["myorigin"].lower()
         self._propagated = set(split_list(parameters["propagate_unmatched_extensions"]))
+        #: Local parts that are Postfix's own, in lower case: never split, always accepted in a local domain.
+        self.reserved = ("postmaster", "mailer-daemon", parameters["double_bounce_sender"].lower())
 
     def propagates(self, what: str) -> bool:
         """Whether extensions are carried over: canonical, virtual, alias, forward, include, generic."""
@@ -68,8 +74,7 @@ class Addressing:
 
     def split_extension(self, local: str) -> tuple[str, str]:
         """(user, extension with its separator)."""
-        reserved = ("postmaster", "mailer-daemon", self._given["double_bounce_sender"].lower())
-        if not self.delimiter or local.lower() in reserved:
+        if not self.delimiter or local.lower() in self.reserved:
             return local, ""
         if "-" in self.delimiter and self._given["owner_request_special"] == "yes":
             low = local.lower()
@@ -100,6 +105,24 @@ class Addressing:
             return f"{bare}@{self.myorigin}"
         return address
 
+    def routed(self, address: str) -> str:
+        """The address without domains of ours that only name a way: `user%site@local` is `user@site`.
+
+        So does trivial-rewrite before it resolves an address (resolve.c).
+        """
+        for _ in range(len(address) + 100):
+            local, at, domain = address.rpartition("@")
+            if not at or not (domain and self._classes.is_in(LOCAL, domain)):
+                return address
+            if not local:
+                return f"{self._given['empty_address_recipient']}@{domain}"
+            is_way = "@" in local and self._given["resolve_dequoted_address"] == "yes"
+            is_way |= "!" in local and self._given["swap_bangpath"] == "yes"
+            if not is_way and not ("%" in local and self._given["allow_percent_hack"] == "yes"):
+                return address
+            address = self.canonical(local)
+        return address
+
     def keys(self, address: str) -> list[tuple[str, str]]:
         """(key in external form, extension it leaves out), in the order in which Postfix asks."""
         local, at, domain = address.rpartition("@")
@@ -114,17 +137,22 @@ class Addressing:
             found += [(quote(f"{name}@x").rpartition("@")[0], left) for name, left in names]
         return [*found, (f"@{domain}", "")]
 
+    def prepare(self, maps: str, addresses: Iterable[str]) -> None:
+        """Ask each table about many addresses at once, so that `find` need not ask for each of them."""
+        keys = [key.lower() for address in addresses for key, _ in self.keys(address)]
+        for table in split_list(maps):
+            if not holds_patterns(table):
+                with suppress(ServerError):  # `find` meets it again, where the table's turn comes
+                    self._tables.find_all(table, keys)
+
     def find(self, maps: str, address: str) -> Match | None:
         """The first answer in a list of maps. Raises ServerError for a table that cannot be asked."""
         tables = split_list(maps)
         if not tables:
             return None
-        for key, extension in self.keys(address):
-            for table in tables:
-                answer = self._tables.find(table, key.lower())
-                if answer is not None:
-                    return Match(table, key, answer, extension)
-        return None
+        extensions = dict(self.keys(address))
+        found = self._tables.first(tables, list(extensions))
+        return None if found is None else Match(*found, extensions[found[1]])
 
     def map(self, maps: str, address: str, *, propagate: bool) -> Mapped | None:
         """What a list of maps makes of an address; None where none of them knows it. Raises ServerError."""

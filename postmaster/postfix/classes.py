@@ -6,6 +6,7 @@ tables. Sources: match_list.c, match_ops.c, resolve.c, resolve_local.c (in this 
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -29,6 +30,9 @@ LISTS = {
     RELAY: "relay_domains",
 }
 PARAMETERS = (*LISTS.values(), "parent_domain_matches_subdomains", "inet_interfaces", "proxy_interfaces")
+
+
+_LOOPBACK = ("127.0.0.1", "::1")
 
 
 class DomainClasses:
@@ -59,13 +63,31 @@ class DomainClasses:
 
     def is_in(self, domain_class: str, domain: str) -> bool:
         if domain.startswith("["):
-            return (
-                domain_class == LOCAL and domain.strip("[]").lower().removeprefix("ipv6:") in self._interfaces
-            )
+            return domain_class == LOCAL and self._is_own(domain.strip("[]").lower().removeprefix("ipv6:"))
         return self._lists[domain_class].matches(domain)
+
+    def _is_own(self, address: str) -> bool:
+        """Whether an address of the network is one that Postfix listens on, or is reached by."""
+        if address in self._interfaces:
+            return True
+        if address in _LOOPBACK and self._interfaces & {"loopback-only", "localhost"}:
+            return True
+        return "all" in self._interfaces and _is_of_this_host(address)
 
     def list_of(self, domain_class: str) -> DomainList:
         return self._lists[domain_class]
+
+
+def _is_of_this_host(address: str) -> bool:
+    """Only an address of this host can be bound to."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    try:
+        socket.inet_pton(family, address)
+        with socket.socket(family, socket.SOCK_DGRAM) as one:
+            one.bind((address, 0))
+    except (OSError, ValueError):
+        return False
+    return address not in ("0.0.0.0", "::")
 
 
 def conflicts(classes: DomainClasses, ours: Mapping[str, str]) -> list[tuple[str, str, str]]:

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
+from postmaster import systemd
 from postmaster.errors import ProcessError
 from postmaster.postfix import postconf
 from postmaster.process import DEFAULT_TIMEOUT, run, start_daemon
 
+_USUAL = Path("/etc/postfix")  # the instance that Debian's unit runs
+_UNIT = "postfix.service"
+_STARTING = 10.0  # seconds: the unit is done before the one of the instance, which it wants
+
 
 def master_pid(config_directory: Path) -> int | None:
     """The running master's process id, None where it does not run."""
-    file = Path(postconf.value(config_directory, "queue_directory")) / "pid" / "master.pid"
+    return master_of(Path(postconf.value(config_directory, "queue_directory")))
+
+
+def master_of(queue_directory: Path) -> int | None:
+    """As `master_pid`, where the queue directory is known."""
+    file = queue_directory / "pid" / "master.pid"
     try:
         pid = int(file.read_text())
         name, _, state = Path(f"/proc/{pid}/stat").read_text().partition("(")[2].rpartition(")")
@@ -28,7 +39,16 @@ def check(config_directory: Path) -> None:
 
 
 def start(config_directory: Path) -> None:
-    start_daemon(["postfix", "-c", str(config_directory), "start"], hint="see the mail log")
+    """Start an instance that does not run, by systemd where that runs it. Raises ProcessError."""
+    if config_directory != _USUAL or not systemd.has_unit(_UNIT):
+        start_daemon(["postfix", "-c", str(config_directory), "start"], hint="see the mail log")
+        return
+    systemd.restart(_UNIT)
+    end = time.monotonic() + _STARTING
+    while master_pid(config_directory) is None:
+        if time.monotonic() > end:
+            raise ProcessError("Postfix did not start", hint="see: journalctl -u 'postfix*'")
+        time.sleep(0.05)
 
 
 def reload(config_directory: Path) -> None:

@@ -19,7 +19,7 @@ from functools import lru_cache
 LINE_LIMIT = 16 << 10  # characters of a line that are looked at; postlogd itself cuts at 2,000
 
 #: An address as Postfix prints it between angle brackets: a quoted local part may hold `>` and `, `.
-ADDRESS = r'([^">\n]*+(?:"(?:[^"\\\n]++|\\.)*+"[^">\n]*+)*+|[^>\n]*+)'
+ADDRESS = r'([^">\n]*+(?>(?:"(?>(?:[^"\\\n]++|\\.)*)"[^">\n]*+)*)|[^>\n]*+)'
 QUEUE_ID = r"([0-9A-Za-z]{5,32})"
 _PEER = r"([^\[\s]*+)\[([^\]\n]*+)\](?::(\d{1,5}))?"
 _NUMBER = r"(-?\d{1,9}(?:\.\d{1,6})?)"

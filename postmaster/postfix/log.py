@@ -1,7 +1,7 @@
-"""Postfix's log: one line taken apart, and a log file followed from its present end.
+"""Postfix's log: one line taken apart, and a log followed from its present end.
 
-Three kinds of time stamp are known: `Mon DD HH:MM:SS` (no year), ISO 8601, and RFC 5424. The tag can have
-several parts (`postfix/submission/smtpd`). What the line says is an event (`events.py`).
+A line may have any of the forms of `forms.py`. The tag can have several parts (`postfix/submission/smtpd`).
+What the line says is an event (`events.py`).
 
 What it guarantees: any text at all gives a line or None, in time linear in its length. What it does not: tell
 one use of a short queue ID from the next; that takes the lines between. Source: `postlogd.c`.
@@ -10,22 +10,16 @@ one use of a short queue ID from the next; that takes the lines between. Source:
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from postmaster.postfix import journal
 from postmaster.postfix.events import LINE_LIMIT, PROGRAMS, Event, parse
-from postmaster.postfix.stamps import STAMP
+from postmaster.postfix.forms import match_head, plain
 
 READ = 1 << 20  # bytes of a log file taken at once
-
-_match_syslog = re.compile(rf"({STAMP}) \S{{1,255}} ([^\s\[\]:]{{1,200}})\[\d{{1,10}}\]: ", re.ASCII).match
-_match_rfc5424 = re.compile(
-    rf"(?:<\d{{1,3}}>)?1 ({STAMP}) \S{{1,255}} (\S{{1,48}}) (?:\d{{1,10}}|-) \S{{1,32}} (?:- )?\ufeff?",
-    re.ASCII,
-).match
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,28 +35,34 @@ class Line:
 def parse_line(text: str) -> Line | None:
     """A line of Postfix's; None for any other."""
     text = text[:LINE_LIMIT].rstrip("\r\n")
-    found = _match_syslog(text) or _match_rfc5424(text)
+    if text.startswith(("<", "{")):
+        raw = f"{text}\n".encode("utf-8", "surrogateescape")
+        text = plain(raw).decode("utf-8", "surrogateescape").rstrip("\n")
+    found = match_head(text)
     if found is None:
         return None
-    tag, _, program = found[2].rpartition("/")
-    if program not in PROGRAMS:
+    tag, slash, program = found[3].rpartition("/")
+    if not slash or program not in PROGRAMS:
         return None
     return Line(found[1], tag, program, parse(program, text[found.end() :]))
 
 
 class Follower:
-    """What is written into log files from now on, over their rotation.
+    """What is written into log files from now on, over their rotation; where none is there, into the journal.
 
     A file that is moved away is read to its end before its successor is begun; one that is cut to nothing
-    in place is begun again. Files that are not there, or may not be read, are left out: `readable` says
-    whether any is left.
+    in place is begun again. What may not be read is left out: `readable` says whether anything is left.
     """
 
     def __init__(self, files: Iterable[Path]) -> None:
-        self._tails: list[_Tail] = []
-        for file in dict.fromkeys(files):
+        self._tails: list[_Tail | journal.Tail] = []
+        wanted = dict.fromkeys(files)
+        for file in wanted:
             with suppress(OSError):
                 self._tails.append(_Tail(file))
+        if not any(file.exists() for file in wanted) and journal.is_kept():
+            with suppress(OSError):
+                self._tails.append(journal.Tail())
 
     @property
     def readable(self) -> bool:

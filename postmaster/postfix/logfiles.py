@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from postmaster.errors import ProcessError
-from postmaster.postfix import postconf
+from postmaster.postfix import journal, postconf
+from postmaster.process import run
 from postmaster.settings import LogSettings, PostfixSettings
 
 USUAL = (Path("/var/log/mail.log"), Path("/var/log/maillog"))  # Debian's, Red Hat's
@@ -24,6 +25,20 @@ def log_files(log: LogSettings, postfix: PostfixSettings) -> list[Path]:
     except ProcessError:  # logs can be read where no Postfix is
         own = ""
     return named_or_usual([Path(own)] if own else [])
+
+
+def latest_lines(log: LogSettings, postfix: PostfixSettings, limit: int) -> Iterator[str]:
+    """The end of each log, at most so many bytes; of the journal where no file is there.
+
+    Raises OSError, ProcessError for what cannot be read.
+    """
+    files = [path for path in log_files(log, postfix) if path.is_file()]
+    for path in files:
+        with path.open("rb") as file:
+            file.seek(max(0, file.seek(0, 2) - limit))
+            yield file.read(limit).decode("utf-8", "replace")
+    if not files and journal.is_kept():
+        yield run(journal.command(f"--lines={limit >> 10}")).stdout  # an entry takes a KiB and more
 
 
 def named_or_usual(named: Iterable[Path | None]) -> list[Path]:

@@ -54,8 +54,11 @@ class Map:
             f"unix:{host}" if host.startswith("/") else f"inet:{host}:{port}" for host, port in source.hosts
         )
         password = f"password = {source.password}\n" if source.password else ""
+        # libpq takes a name with `=` in it for a connection string (PQsetdbLogin). A URL in `hosts` would do
+        # as well, but Postfix logs it, password and all, when the host is away (dict_pgsql.c).
+        words = " ".join(f"{name}={value}" for name, value in (("dbname", source.name), *source.options))
         return (
-            f"{begin}hosts = {hosts}\nuser = {source.user}\n{password}dbname = {source.name}\n"
+            f"{begin}hosts = {hosts}\nuser = {source.user}\n{password}dbname = {words}\n"
             f"query = {self.query_in_postgresql}\n"
         )
 

@@ -137,14 +137,14 @@ class Wanted:
         sizes = sorted(range(128), key=lambda size: abs(size - 28))  # the most frequent ones first
         lengths = b"|".join(re.escape(bytes((size,))) + b".{%d}" % size for size in sizes)
         self.match = re.compile(
-            rb"(?s)(?:C_([ 0-9]{15})[ 0-9]{17}([ 0-9]{15})[ 0-9]{48}|)()(?:(?:"
+            rb"(?s)(?:C_([ 0-9]{15})[ 0-9]{17}([ 0-9]{15})[ 0-9]{48}|)()(?>(?:(?:"
             rb"S(?(4)(?!)|())"
             rb"|T(?(5)(?!)|(?=[\x0b-\x7f]([0-9]{10}) ))"
             rb"|O(?(9)(?!)|(?(10)(?(6)(?!)|())|(?(11)(?(7)(?!)|())|(?(8)(?!)|()))))"
             rb"|R(?(10)(?(9)(?!)|())|(?(11)()|()))"
             rb"|A(?=\x16create_time=(?(12)(?!)|([0-9]{10})))"
             rb"|A(?!.create_time=)(?=.(?:" + b"|".join(marks) + rb")|)"
-            rb")(?:" + lengths + rb"))*+"
+            rb")(?:" + lengths + rb"))*)"
         ).match
 
 

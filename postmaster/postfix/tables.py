@@ -6,6 +6,8 @@ which every server's next look-up would fail. All other types are asked through 
 where Postfix runs. What was asked once is kept: answers are of one moment.
 
 `differences` asks the running server for every key that was read here, one `postmap -q -` for a table.
+
+Sources: maps.c, dict_sqlite.c, and DICT_FLAG_PATTERN in dict_*.c.
 """
 
 from __future__ import annotations
@@ -14,16 +16,19 @@ import contextlib
 import os
 import re
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
 from postmaster.errors import ProcessError, RightsError, ServerError
 from postmaster.postfix import control
+from postmaster.postfix.postconf import split_list
 
 PATIENCE = 5.0  # seconds that a look-up waits for a lock
 _PLAIN_KEYS = frozenset({"dbpath", "query", "expansion_limit"})
+#: Types whose tables hold patterns, or are services: parts of an address are not looked up there.
+_PATTERNS = frozenset({"regexp", "pcre", "cidr", "tcp", "socketmap", "randmap"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +68,26 @@ class Tables:
         if missing:
             known.update(self._ask(table, missing))
         return {key: known[key] for key in wanted}
+
+    def first(self, tables: Sequence[str], keys: Sequence[str]) -> tuple[str, str, str] | None:
+        """(table, key, answer) for the first key that a table knows: keys outside, tables inside.
+
+        The first key is whole, the others are parts of it. Case is folded where Postfix folds it. A table
+        is asked for all of its keys at once, when its turn comes. Raises as `find_all`.
+        """
+        asked: dict[str, dict[str, str | None]] = {}
+        for number, key in enumerate(keys):
+            for table in tables:
+                is_pattern = holds_patterns(table)
+                if number and is_pattern:
+                    continue
+                if table not in asked:
+                    wanted = keys[:1] if is_pattern else [one.lower() for one in keys]
+                    asked[table] = self.find_all(table, wanted)
+                answer = asked[table][key if is_pattern else key.lower()]
+                if answer is not None:
+                    return table, key, answer
+        return None
 
     def differences(self) -> list[Difference]:
         """Where the running server answers otherwise than what was read here. Raises ServerError."""
@@ -118,6 +143,15 @@ class Tables:
             kind, _, name = table.removeprefix("proxy:").partition(":")
             self._files[table] = _read_sqlite(Path(name)) if kind == "sqlite" else None
         return self._files[table]
+
+
+def holds_patterns(table: str) -> bool:
+    """Whether keys are matched by patterns, or by a service, so that only whole ones are asked for."""
+    kind, _, name = table.removeprefix("proxy:").partition(":")
+    if kind in ("pipemap", "unionmap"):  # as the first of their tables
+        members = split_list(name.strip()[1:-1])
+        return bool(members) and holds_patterns(members[0])
+    return kind in _PATTERNS
 
 
 @dataclass(frozen=True, slots=True)

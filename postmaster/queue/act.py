@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import stat
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -36,7 +35,9 @@ from postmaster.postfix.instances import Instance
 from postmaster.postfix.place import is_ready, locate
 from postmaster.queue import redirect, trash
 from postmaster.queue.fate import LOG_DELAY, PAUSE, Watch
+from postmaster.queue.maildrop import taken_by_pickup
 from postmaster.queue.message import Message
+from postmaster.queue.sameness import comparable, differs
 from postmaster.queue.store import Item, Store
 
 BATCH = 500  # messages held at a time; each has its file open
@@ -44,7 +45,6 @@ HOLD_TRIES = 3  # a message that moves between two queues can be missed once
 BOUNCE_WAIT = 60.0  # seconds that a bounce is waited for
 STILL = ("hold", "maildrop", "corrupt")  # queues whose messages need not, or cannot, be held
 MAY_BE_SENT = "it may have been sent on before the interruption: it stays on hold; delete or release it"
-PICKUP_WAIT = 5.0  # seconds that pickup may take over a message that it has open
 
 
 class Verb(StrEnum):
@@ -358,8 +358,8 @@ class _Run:
         if difference is not None:
             self._settle(work, "changed", difference)
             return None
-        planned = {_comparable(one.address) for one in message.recipients}
-        left = {_comparable(one.address) for one in envelope.recipients if not one.done}
+        planned = {comparable(one.address) for one in message.recipients}
+        left = {comparable(one.address) for one in envelope.recipients if not one.done}
         if message.queue_name in ("maildrop", "corrupt"):
             return "ready"
         if planned and not left:
@@ -368,7 +368,7 @@ class _Run:
             self._settle(work, "changed", "it has recipients that it did not have")
             return None
         if left < planned:
-            remaining = [one for one in message.recipients if _comparable(one.address) in left]
+            remaining = [one for one in message.recipients if comparable(one.address) in left]
             work.note = f"{len(planned) - len(left)} of its recipients were finished meanwhile"
             fresh = replace(message, recipients=remaining, path=work.path)  # where its header is now
             if self._options.still is not None and not self._options.still(fresh):
@@ -472,7 +472,9 @@ class _Run:
             ids = [work.message.queue_id for work in works]
             answer = postsuper.delete(place.config_directory, ids, [queue])
         done, _ = self._split(works, answer)
-        taken = _taken_by_pickup(place, done) if queue == "maildrop" else set()
+        taken: set[str] = set()
+        if queue == "maildrop":
+            taken = taken_by_pickup(place, {work.message.queue_id: work.descriptor for work in done})
         gone = answer.done - taken
         if self._options.keep_copy:
             self._store.set_copies("deleted", [w.message for w in works if w.message.queue_id in gone])
@@ -573,29 +575,6 @@ _ACTS: dict[Verb, Callable[[_Run, Instance, Sequence[_Work]], None]] = {
 }
 
 
-def differs(message: Message, envelope: spool.Envelope, status: os.stat_result) -> str | None:
-    """Why a queue file is not this message; None when it is."""
-    if message.queue_name == "corrupt":
-        return None  # what it says of itself cannot be relied on, and nobody writes there any more
-    arrival = envelope.arrival_time if envelope.arrival_time is not None else status.st_mtime
-    if int(arrival) != message.arrival_time:
-        return "the ID is another message's now"
-    if envelope.sender is None:
-        return f"its file cannot be read: {envelope.damage or 'it has no envelope'}"
-    if _comparable(envelope.sender) != _comparable(message.sender):
-        return "the ID is another message's now"
-    size = envelope.message_size if envelope.message_size is not None else status.st_size
-    if size != message.message_size:
-        return "the ID is another message's now"
-    return None
-
-
-def _comparable(text: str) -> str:
-    """An address as both sources show it: postqueue prints `?` for what it cannot print."""
-    raw = text.encode("utf-8", "surrogateescape")
-    return "".join(chr(byte) if 0x20 <= byte < 0x7F else "?" for byte in raw)
-
-
 def _batches(works: Sequence[_Work]) -> Iterator[list[_Work]]:
     """Batches of one instance, in which no ID comes twice."""
     for _, own in _by_place(works):
@@ -633,67 +612,3 @@ def _unlink_corrupt(works: Sequence[_Work]) -> postsuper.Answer:
             Path(work.path).unlink()
             done.add(work.message.queue_id)
     return postsuper.Answer(frozenset(done), len(done), None)
-
-
-def _taken_by_pickup(place: Instance, works: Sequence[_Work]) -> set[str]:
-    """Which deleted maildrop files pickup had open: it goes on, and the message comes in.
-
-    It has one file open at a time, for milliseconds. Waits until it has let go of it.
-    """
-    files = {}
-    for work in works:
-        status = os.fstat(work.descriptor)
-        files[status.st_dev, status.st_ino] = work.message.queue_id
-    taken: set[str] = set()
-    ends = time.monotonic() + PICKUP_WAIT
-    while time.monotonic() < ends:
-        opened = {queue_id for key in _open_in_pickup(place) if (queue_id := files.get(key)) is not None}
-        if not opened:
-            break
-        taken |= opened
-        time.sleep(0.02)
-    return taken
-
-
-def _open_in_pickup(place: Instance) -> Iterator[tuple[int, int]]:
-    for process in Path("/proc").iterdir():
-        if not process.name.isdigit():
-            continue
-        with suppress(OSError):
-            if (process / "comm").read_text().strip() != "pickup":
-                continue
-            if not (process / "cwd").samefile(place.spool):
-                continue
-            for descriptor in (process / "fd").iterdir():
-                with suppress(OSError):
-                    status = descriptor.stat()
-                    if stat.S_ISREG(status.st_mode):
-                        yield status.st_dev, status.st_ino
-
-
-def outsiders(messages: Iterable[Message], places: Mapping[str, Instance]) -> list[Message]:
-    """Which of these came from clients that are neither ours nor logged in: their senders may be forged.
-
-    Raises NotFoundError for an instance that is not there. What cannot be read counts as such.
-    """
-    found = []
-    networks = {name: redirect.networks(place.networks) for name, place in places.items()}
-    for message in messages:
-        place = places[message.instance]
-        where = locate(place, message.queue_id)
-        if where is None:
-            continue  # it will be told as gone
-        try:
-            descriptor = os.open(where[1], os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        except OSError:
-            continue
-        try:
-            attributes = spool.read_envelope(descriptor).attributes
-        finally:
-            os.close(descriptor)
-        client = attributes.get("client_address")
-        if client is None or attributes.get("sasl_username"):
-            continue
-        if not redirect.is_inside(client, networks[message.instance]):
-            found.append(message)
-    return found

@@ -2,22 +2,26 @@
 
 Reads the present log and the one rotated before it, from front to back, and keeps what names a wanted ID
 since that message arrived: a short ID may have been another message's before. At most ATTEMPTS of the
-latest for each message. Packed logs are not opened.
+latest for each message. Packed logs are not opened. Where no log file is there, the journal is read.
 """
 
 from __future__ import annotations
 
 import re
+import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from postmaster.errors import ProcessError
+from postmaster.postfix import journal
 from postmaster.postfix.events import Delivery
 from postmaster.postfix.instances import Instance
 from postmaster.postfix.log import parse_line
 from postmaster.postfix.stamps import Clock
+from postmaster.process import stream
 from postmaster.queue.fate import instance_of, logs_of
 from postmaster.queue.message import Message
 
@@ -50,39 +54,47 @@ def attempts(
     }
     names = re.compile(rb"|".join(re.escape(one.queue_id.encode()) + rb": to=<" for one in messages))
     is_readable = False
-    for file in logs_of(places, files):
+
+    def take(pieces: Iterable[bytes], clock: Clock) -> None:
+        for text in _lines_with(pieces, names):
+            line = parse_line(text)
+            if line is None or not isinstance(line.event, Delivery):
+                continue
+            event, moment = line.event, clock.seconds(line.stamp)
+            message = wanted.get((instance_of(line.tag, places), event.queue_id))
+            if message is None or moment is None or moment + SLACK < message.arrival_time:
+                continue
+            found[message.identity].append(
+                Attempt(
+                    *(int(moment), event.recipient, event.relay, event.delay),
+                    *(event.dsn or "", event.status, event.text or ""),
+                )
+            )
+
+    logs = logs_of(places, files)
+    for file in logs:
         for path in (file.with_name(f"{file.name}.1"), file):
-            with suppress(OSError):
-                clock = Clock(path.stat().st_mtime)
-                for text in _lines_with(path, names):
-                    line = parse_line(text)
-                    if line is None or not isinstance(line.event, Delivery):
-                        continue
-                    event, moment = line.event, clock.seconds(line.stamp)
-                    message = wanted.get((instance_of(line.tag, places), event.queue_id))
-                    if message is None or moment is None or moment + SLACK < message.arrival_time:
-                        continue
-                    found[message.identity].append(
-                        Attempt(
-                            *(int(moment), event.recipient, event.relay, event.delay),
-                            *(event.dsn or "", event.status, event.text or ""),
-                        )
-                    )
+            with suppress(OSError), path.open("rb") as opened:
+                take(iter(lambda: opened.read(PIECE), b""), Clock(path.stat().st_mtime))
                 is_readable |= path == file
+    if not any(file.exists() for file in logs) and journal.is_kept():
+        since = min((one.arrival_time for one in messages), default=0) - SLACK
+        with suppress(ProcessError), stream(journal.command(f"--since=@{since}"), block=PIECE) as pieces:
+            take(pieces, Clock(time.time()))
+            is_readable = True
     return {key: list(value) for key, value in found.items()} if is_readable else None
 
 
-def _lines_with(path: Path, names: re.Pattern[bytes]) -> Iterator[str]:
+def _lines_with(pieces: Iterable[bytes], names: re.Pattern[bytes]) -> Iterator[str]:
     """The lines in which a pattern is found; most of a log is of no interest and is never taken apart."""
-    with path.open("rb") as file:
-        rest = b""
-        while piece := file.read(PIECE):
-            whole, end, rest = (rest + piece).rpartition(b"\n")
-            at = 0
-            while match := names.search(whole, at):
-                first = whole.rfind(b"\n", 0, match.start()) + 1
-                last = whole.find(b"\n", match.end())
-                at = len(whole) if last < 0 else last
-                yield whole[first:at].decode("utf-8", "surrogateescape")
-            if not end and len(rest) > LINE_LIMIT:
-                rest = b""
+    rest = b""
+    for piece in pieces:
+        whole, end, rest = (rest + piece).rpartition(b"\n")
+        at = 0
+        while match := names.search(whole, at):
+            first = whole.rfind(b"\n", 0, match.start()) + 1
+            last = whole.find(b"\n", match.end())
+            at = len(whole) if last < 0 else last
+            yield whole[first:at].decode("utf-8", "surrogateescape")
+        if not end and len(rest) > LINE_LIMIT:
+            rest = b""

@@ -13,8 +13,9 @@ from postmaster.postfix import postsuper, spool
 from postmaster.postfix.instances import Instance
 from postmaster.postfix.place import locate
 from postmaster.queue import trash
-from postmaster.queue.act import DONE, MAY_BE_SENT, Done, Result, Verb, differs
+from postmaster.queue.act import DONE, MAY_BE_SENT, Done, Result, Verb
 from postmaster.queue.message import Message
+from postmaster.queue.sameness import differs
 from postmaster.queue.store import Item, Store
 
 

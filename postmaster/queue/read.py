@@ -21,13 +21,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, islice
 from typing import Any, TypeVar
 
+from postmaster import parallel
 from postmaster.errors import ServerError, UsageError
 from postmaster.postfix import queue as postfix_queue
 from postmaster.postfix import spool
 from postmaster.postfix.instances import NAMELESS, Instance, chosen
 from postmaster.postfix.queue import Listing
 from postmaster.queue.message import Message, Recipient
-from postmaster.queue.parallel import spread
 from postmaster.settings import Settings
 
 T = TypeVar("T")
@@ -94,10 +94,13 @@ def select(
     `test` runs where the files are read, also in forked processes: what it writes elsewhere is lost.
     `test_need` names the fields that it looks at; the rest of `need` is read for hits alone.
     """
-    batches = _read_all(
-        settings, listing, test, source, instances, need, test_need, _in_batches, _to_tuples, _from_tuples
+
+    def batches(found: Iterable[Message]) -> Iterator[_Batch]:
+        return map(_Batch, _in_batches(found))
+
+    yield from chain.from_iterable(
+        _read_all(settings, listing, test, source, instances, need, test_need, batches)
     )
-    yield from chain.from_iterable(batches)
 
 
 def transform(
@@ -194,8 +197,7 @@ def count_files(
     def work(share: tuple[int, int], _: Listing) -> Iterator[int]:
         yield sum(spool.count(str(one.spool), share=share) for one in known)
 
-    count: int = sum(spread(work, Listing(), is_large=True))
-    return count
+    return sum(_shares(work, Listing(), is_large=True))
 
 
 def source_of(instance: Instance, wanted: str | None = None) -> str:
@@ -448,15 +450,13 @@ def _read_all(
     instances: Sequence[str],
     need: frozenset[str],
     test_need: frozenset[str],
-    work: Callable[[Iterable[Message]], Iterator[Any]],
-    pack: Callable[[Any], Any] | None = None,
-    unpack: Callable[[Any], Any] | None = None,
-) -> Iterator[Any]:
+    work: Callable[[Iterable[Message]], Iterator[R]],
+) -> Iterator[R]:
     """What `work` makes of the messages, from as many processes as the queue is worth."""
     known = chosen(settings.postfix.config_directory, instances)
     sources = [source_of(one, source) for one in known]
 
-    def read(share: tuple[int, int], counted: Listing) -> Iterator[Any]:
+    def read(share: tuple[int, int], counted: Listing) -> Iterator[R]:
         def found() -> Iterator[Message]:
             for instance, kind in zip(known, sources, strict=True):
                 if kind == "spool":
@@ -473,7 +473,26 @@ def _read_all(
         spool.walk(str(one.spool)) for one, kind in zip(known, sources, strict=True) if kind == "spool"
     )
     is_large = next(islice(files, SMALL, None), None) is not None
-    yield from spread(read, listing, is_large=is_large, pack=pack, unpack=unpack)
+    yield from _shares(read, listing, is_large=is_large)
+
+
+def _shares(
+    work: Callable[[tuple[int, int], Listing], Iterator[R]], listing: Listing, *, is_large: bool
+) -> Iterator[R]:
+    """What `work` yields for each share `(k, n)` of the queue. The listings of all are added up."""
+    count = parallel.processes() if is_large else 1
+
+    def share_of(number: int) -> Iterator[R | Listing]:
+        counted = Listing() if number else listing  # the first share is read here
+        yield from work((number, count), counted)
+        if number:
+            yield counted
+
+    for one in parallel.spread(share_of, range(count)):
+        if isinstance(one, Listing):
+            listing.unreadable += one.unreadable
+        else:
+            yield one
 
 
 def _in_batches(found: Iterable[T]) -> Iterator[list[T]]:
@@ -482,12 +501,37 @@ def _in_batches(found: Iterable[T]) -> Iterator[list[T]]:
         yield batch
 
 
+class _Batch(list[Message]):
+    """Messages that travel as tuples: a third of the time that pickling the classes takes."""
+
+    __slots__ = ()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _from_tuples, (
+            [
+                [
+                    *(m.instance, m.queue_name, m.queue_id, m.arrival_time, m.message_size, m.sender),
+                    [(r.address, r.delay_reason, r.dsn, r.original, r.offset) for r in m.recipients],
+                    *(m.forced_expire, m.next_retry, m.expires, m.recipients_done, m.client_name),
+                    *(m.client_address, m.helo_name, m.sasl_username, m.damage, m.path),
+                ]
+                for m in self
+            ],
+        )
+
+
+def _from_tuples(batch: list[list[Any]]) -> list[Message]:
+    for one in batch:
+        one[6] = [Recipient(*each) for each in one[6]]
+    return [Message(*one) for one in batch]
+
+
 def pack(message: Message) -> bytes:
     """A message in half a kilobyte, to hold many of them."""
     import pickle
     import zlib
 
-    return zlib.compress(pickle.dumps(_to_tuples([message])), 1)
+    return zlib.compress(pickle.dumps(_Batch((message,))), 1)
 
 
 def unpack(packed: bytes) -> Message:
@@ -495,23 +539,5 @@ def unpack(packed: bytes) -> Message:
     import pickle
     import zlib
 
-    return _from_tuples(pickle.loads(zlib.decompress(packed)))[0]
-
-
-def _to_tuples(batch: list[Message]) -> list[list[Any]]:
-    """Messages as they travel: a third of the time that pickling the classes takes."""
-    return [
-        [
-            *(m.instance, m.queue_name, m.queue_id, m.arrival_time, m.message_size, m.sender),
-            [(r.address, r.delay_reason, r.dsn, r.original, r.offset) for r in m.recipients],
-            *(m.forced_expire, m.next_retry, m.expires, m.recipients_done, m.client_name),
-            *(m.client_address, m.helo_name, m.sasl_username, m.damage, m.path),
-        ]
-        for m in batch
-    ]
-
-
-def _from_tuples(batch: list[list[Any]]) -> list[Message]:
-    for one in batch:
-        one[6] = [Recipient(*each) for each in one[6]]
-    return [Message(*one) for one in batch]
+    message: Message = pickle.loads(zlib.decompress(packed))[0]
+    return message

@@ -78,7 +78,7 @@ def check_aliases(server: Server, files: Sequence[AliasFile]) -> Iterator[Findin
 def check_forward(server: Server, account: Account) -> Iterator[Finding]:
     """The faults of a user's forward files: every one that is there, whichever counts."""
     given = server.parameters
-    counting = find_forward(given["forward_path"], account, "", server.addressing.delimiter)
+    counting = find_forward(given["forward_path"], account, "", server.addressing.myorigin)
     extensions = sorted(_extensions(server, account))
     found = [
         one for one in (counting, *(_with(server, account, one) for one in extensions)) if one is not None
@@ -88,13 +88,14 @@ def check_forward(server: Server, account: Account) -> Iterator[Finding]:
 
 
 def _with(server: Server, account: Account, extension: str) -> ForwardFile | None:
-    return find_forward(server.parameters["forward_path"], account, extension, server.addressing.delimiter)
+    return find_forward(server.parameters["forward_path"], account, extension, server.addressing.myorigin)
 
 
 def _extensions(server: Server, account: Account) -> Iterator[str]:
     """Extensions for which the user has a forward file of their own, as `.forward+lists`."""
     mark = f"{server.addressing.delimiter[:1]}\x01"  # no name of a file has it
-    for path, has_extension in paths(server.parameters["forward_path"], account, mark, mark[:1]):
+    looked = paths(server.parameters["forward_path"], account, mark, server.addressing.myorigin)
+    for path, has_extension in looked:
         if not has_extension or path.name.count("\x01") != 1:
             continue
         before, after = path.name.split("\x01")
@@ -244,7 +245,7 @@ def _include(
     try:
         data, status = read_regular(path, INCLUDE_BYTES)
     except OSError as error:
-        message = f"{text} cannot be read: {error.strerror}; mail is deferred"
+        message = f"{text} cannot be read: {error.strerror}; mail is returned to its sender"
         yield Finding("include", where, message, f"make {text}")
         return
     if status.st_mode & 0o022:

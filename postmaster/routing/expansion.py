@@ -40,13 +40,13 @@ class _Entry:
     path: tuple[str, ...]  # the addresses before it, folded
 
 
-def expand(server: Server, naming: Naming, address: str, before: tuple[str, ...] = ()) -> Expansion:
-    """Expand an address in internal form; `before` are those that led here. Raises RightsError."""
+def expand(server: Server, naming: Naming, address: str) -> Expansion:
+    """Expand an address in internal form. Raises RightsError."""
     tree = Hop(quote(address))
     result = Expansion(tree)
     try:
-        start, hop = _canonical(server, address, tree)
-        _virtual(server, naming, result, _Entry(start, hop, (*before, start.lower())))
+        start, hop = canonical(server, address, tree)
+        _virtual(server, naming, result, _Entry(start, hop, (start.lower(),)))
     except ServerError as error:
         result.failure = f"{error.message}"
         hop = next((h for _, h in tree.walk() if not h.rule), tree)
@@ -56,8 +56,8 @@ def expand(server: Server, naming: Naming, address: str, before: tuple[str, ...]
     return result
 
 
-def _canonical(server: Server, address: str, hop: Hop) -> tuple[str, Hop]:
-    """The address after canonical maps, and the hop that stands for it."""
+def canonical(server: Server, address: str, hop: Hop) -> tuple[str, Hop]:
+    """The address after canonical maps, and the hop that stands for it. Raises ServerError."""
     given = server.parameters
     address = server.addressing.canonical(address)
     for maps, classes in (
@@ -110,6 +110,8 @@ def _virtual(server: Server, naming: Naming, result: Expansion, start: _Entry) -
                 return
             if any(one.lower() == entry.address.lower() for one in mapped.addresses):
                 finished.add(entry.address.lower())
+            if len(mapped.addresses) > 1:
+                server.addressing.prepare(maps, mapped.addresses)
             below = _below(server, naming, entry, mapped)
             entries[at] = below[0]
             entries.extend(below[1:])

@@ -4,6 +4,8 @@
 even where it must be passed over. Files are opened as they are found, never followed where local(8) would
 not: it looks with lstat and wants a regular file of the user or of root that not everybody may write.
 
+Left out: `forward_expansion_filter`, which replaces odd characters of an extension.
+
 Source: dotforward.c, local_expand.c.
 """
 
@@ -11,18 +13,16 @@ from __future__ import annotations
 
 import os
 import pwd
-import re
 import stat
 from dataclasses import dataclass
 from pathlib import Path
 
 from postmaster.files import read_regular
+from postmaster.postfix import macros
 from postmaster.postfix.postconf import split_list
 from postmaster.postfix.tokens import split
 
 BYTES = 1 << 20  # of a file that is looked at
-
-_MACRO = re.compile(r"\$(?:\{([^{}]*)\}|\(([^()]*)\)|(\w+))")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,31 +62,37 @@ def find_user(name: str) -> Account | None:
     return Account(entry.pw_name, entry.pw_uid, entry.pw_gid, Path(entry.pw_dir), entry.pw_shell)
 
 
-def paths(forward_path: str, account: Account, extension: str, delimiter: str) -> list[tuple[Path, bool]]:
+def local_values(user: str, extension: str, domain: str) -> dict[str, str | None]:
+    """What names stand for in parameters of local(8). `extension` comes with its separator."""
+    return {
+        "user": user,
+        "local": user + extension,
+        "mailbox": user + extension,
+        "extension": extension[1:] or None,
+        "recipient_delimiter": extension[:1] or None,
+        "domain": domain,
+        "recipient": f"{user}{extension}@{domain}",
+    }
+
+
+def paths(forward_path: str, account: Account, extension: str, domain: str) -> list[tuple[Path, bool]]:
     """(path, whether the extension is in its name), in the order in which they are looked for.
 
     `extension` comes with its separator. A name with an undefined macro is left out, as in Postfix.
     """
-    bare = extension[1:]
-    values = {
-        "home": str(account.home),
-        "user": account.name,
-        "local": account.name + extension,
-        "shell": account.shell,
-        "extension": bare or None,
-        "recipient_delimiter": (extension[:1] or delimiter[:1]) if bare else None,
-    }
+    values = local_values(account.name, extension, domain)
+    values |= {"home": str(account.home), "shell": account.shell}
     found = []
     for item in split_list(forward_path):
-        path = _expand(item, values)
-        if path is not None and path.startswith("/") and "\0" not in path:
-            found.append((Path(path), bool(bare) and "extension" in item))
+        path = macros.expand(item, values)
+        if not path.has_undefined and path.text.startswith("/") and "\0" not in path.text:
+            found.append((Path(path.text), "extension" in path.used))
     return found
 
 
-def find_forward(forward_path: str, account: Account, extension: str, delimiter: str) -> ForwardFile | None:
+def find_forward(forward_path: str, account: Account, extension: str, domain: str) -> ForwardFile | None:
     """The file that counts for a user, None where there is none."""
-    for path, has_extension in paths(forward_path, account, extension, delimiter):
+    for path, has_extension in paths(forward_path, account, extension, domain):
         try:
             status = path.lstat()
         except (OSError, ValueError):
@@ -131,24 +137,3 @@ def _may_read(status: os.stat_result, account: Account) -> bool:
     if status.st_gid == account.gid:
         return bool(status.st_mode & stat.S_IRGRP)
     return bool(status.st_mode & stat.S_IROTH)
-
-
-def _expand(item: str, values: dict[str, str | None]) -> str | None:
-    """The text with its macros, `${name?text}` and `${name:text}` as well; None where one has no value."""
-    missing = False
-
-    def value(found: re.Match[str]) -> str:
-        nonlocal missing
-        inside = found[1] or found[2] or found[3] or ""
-        name, mark, text = re.match(r"(\w*)([?:]?)(.*)", inside, re.DOTALL).groups()  # type: ignore[union-attr]
-        known = values.get(name)
-        if mark == "?":
-            return _expand(text, values) or "" if known else ""
-        if mark == ":":
-            return "" if known else _expand(text, values) or ""
-        if known is None:
-            missing = True
-        return known or ""
-
-    text = _MACRO.sub(value, item)
-    return None if missing else text

@@ -5,28 +5,35 @@ As smtpd's `reject_sender_login_mismatch` has it: the envelope sender is looked 
 answer refuses too. The null sender passes. Only the envelope is checked: the From header is the client's.
 Then each recipient is refused to a login that may not send at all.
 
+What is looked at is main.cf's table of owners; a listener that takes logins and goes by another one, or does
+not check, is named in the notes.
+
 Source: smtpd_check.c (reject_auth_sender_login_mismatch).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from postmaster.address import Address
-from postmaster.errors import ServerError
+from postmaster.errors import NotFoundError, ServerError
 from postmaster.postfix import maps, postconf
 from postmaster.postfix.addressing import Match
 from postmaster.postfix.postconf import split_list
 from postmaster.postfix.tables import Difference
 from postmaster.postfix.tokens import unquote
+from postmaster.routing.reception import RESTRICTIONS
 from postmaster.routing.server import Server, open_server
 from postmaster.settings import Settings
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
+
+    from postmaster.directory.records import User
 
 OWN = "own_address"
 GRANT = "grant"
@@ -39,7 +46,11 @@ MAY_NOT_SEND = "may_not_send"
 
 RULES = (OWN, GRANT, DOMAIN_GRANT, OTHER_TABLE, NULL_SENDER, NOT_OWNED, UNKNOWN_SENDER, MAY_NOT_SEND)
 
-_CHECKS = ("reject_sender_login_mismatch", "reject_authenticated_sender_login_mismatch")
+_CHECKS = (
+    "reject_sender_login_mismatch",
+    "reject_authenticated_sender_login_mismatch",
+    "reject_known_sender_login_mismatch",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,14 +78,15 @@ def explain(settings: Settings, login: Address, sender: Address | None) -> Sende
         server = stack.enter_context(open_server(settings))
         truth, notes = open_truth(settings, stack)
         notes += list(_unchecked(server))
+        user = _user(truth, login)
         name = login.ascii
         match = None
         if sender is not None:
             match = server.addressing.find(
                 server.parameters["smtpd_sender_login_maps"], unquote(sender.ascii)
             )
-        owners = tuple(split_list(match.answer)) if match else ()
-        code, rule, reason = _judge(server, truth, login, sender, match, owners)
+        owners = tuple(dict.fromkeys(split_list(match.answer))) if match else ()
+        code, rule, reason = _judge(server, truth, login, user, sender, match, owners)
         try:
             differences = tuple(server.tables.differences()) if server.running else ()
         except ServerError as error:
@@ -89,7 +101,7 @@ def explain(settings: Settings, login: Address, sender: Address | None) -> Sende
             match.table if match else None,
             match.key if match else None,
             owners,
-            tuple(_changes(truth, login, sender, rule)),
+            tuple(_changes(truth, login, user, sender, rule)),
             differences,
             tuple(notes),
         )
@@ -99,6 +111,7 @@ def _judge(
     server: Server,
     truth: Connection | None,
     login: Address,
+    user: User | None,
     sender: Address | None,
     match: Match | None,
     owners: tuple[str, ...],
@@ -115,7 +128,8 @@ def _judge(
         rule, reason = _right(server, truth, login, sender, match)
     access = server.ours(maps.SENDING_LOGINS)
     if server.tables.find(access, name) is None:
-        why = "it is switched off, locked, has ended, or is unknown"
+        why = "; ".join(one for one, _ in _closed(login, user)) if truth is not None else ""
+        why = why or "it is switched off, locked, has ended, or is unknown"
         return 554, MAY_NOT_SEND, f"{login} may not send at all: {why}"
     return code, rule, reason
 
@@ -141,10 +155,36 @@ def _right(
     return OTHER_TABLE, f"{match.table} names {login} for {match.key}"
 
 
-def _changes(truth: Connection | None, login: Address, sender: Address | None, rule: str) -> Iterator[str]:
+def _user(truth: Connection | None, login: Address) -> User | None:
+    from postmaster.directory import users
+
+    if truth is not None:
+        with suppress(NotFoundError):
+            return users.show(truth, login)
+    return None
+
+
+def _closed(login: Address, user: User | None) -> Iterator[tuple[str, str]]:
+    """(why a login may not send, what opens it again), for everything that is in the way."""
+    if user is None:
+        yield "there is no such user", f"postmaster user add {login}"
+        return
+    if user.locked_at is not None:
+        yield "it is locked", f"postmaster user unlock {user.address}"
+    if user.until is not None and user.until <= datetime.now(UTC):
+        yield "it has ended", f"postmaster user set {user.address} --until none"
+    if not (user.login and user.send):
+        yield "it is switched off", f"postmaster user set {user.address} --login --send"
+
+
+def _changes(
+    truth: Connection | None, login: Address, user: User | None, sender: Address | None, rule: str
+) -> Iterator[str]:
+    if truth is not None and (rule == MAY_NOT_SEND or user is None):
+        yield from (command for _, command in _closed(login, user))
     if rule == MAY_NOT_SEND:
-        yield f"postmaster user set {login} --login --send"
-    elif rule == GRANT and sender is not None:
+        return
+    if rule == GRANT and sender is not None:
         yield f"postmaster sender revoke {login} {sender.without_extension}"
     elif rule == DOMAIN_GRANT and sender is not None:
         yield f"postmaster sender revoke {login} @{sender.domain}"
@@ -160,14 +200,14 @@ def _changes(truth: Connection | None, login: Address, sender: Address | None, r
 
 
 def _unchecked(server: Server) -> Iterator[str]:
-    """Listeners that take a login and do not look at the sender."""
-    general = server.parameters["smtpd_sender_restrictions"]
+    """Listeners that take a login and do not look at the sender, or in another table."""
+    overrides = postconf.overrides(server.config_directory)
     for key, entry in postconf.services(server.config_directory).items():
-        words = entry.split(maxsplit=8)
-        options = words[8] if len(words) > 8 else ""
-        if words[7] != "smtpd" or "smtpd_sasl_auth_enable=yes" not in options.replace(" = ", "="):
+        given = {**server.parameters, **overrides.get(key, {})}
+        if entry.split()[7] != "smtpd" or given["smtpd_sasl_auth_enable"] != "yes":
             continue
-        own = "smtpd_sender_restrictions" in options
-        text = options if own else general
-        if not any(check in text.replace("=", " ").replace("}", " ").split() for check in _CHECKS):
+        items = [item for parameter in RESTRICTIONS for item in split_list(given[parameter])]
+        if not any(check in items for check in _CHECKS):
             yield f"the listener {key} takes logins and does not check senders: postmaster setup apply"
+        elif given["smtpd_sender_login_maps"] != server.parameters["smtpd_sender_login_maps"]:
+            yield f"the listener {key} has owners of its own: {given['smtpd_sender_login_maps'] or 'none'}"

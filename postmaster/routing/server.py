@@ -35,7 +35,9 @@ _PARAMETERS = (
     "always_bcc",
     "canonical_classes",
     "canonical_maps",
+    "content_filter",
     "default_transport",
+    "expand_owner_alias",
     "fallback_transport",
     "fallback_transport_maps",
     "home_mailbox",
@@ -43,9 +45,13 @@ _PARAMETERS = (
     "local_recipient_maps",
     "local_transport",
     "mail_spool_directory",
+    "masquerade_classes",
+    "masquerade_domains",
+    "mailbox_command_maps",
     "mailbox_transport",
     "mailbox_transport_maps",
     "queue_directory",
+    "receive_override_options",
     "recipient_bcc_maps",
     "recipient_canonical_classes",
     "recipient_canonical_maps",
@@ -53,15 +59,22 @@ _PARAMETERS = (
     "relay_transport",
     "relayhost",
     "relocated_maps",
+    "reset_owner_alias",
     "sender_bcc_maps",
     "sender_canonical_classes",
     "sender_canonical_maps",
     "sender_dependent_default_transport_maps",
     "sender_dependent_relayhost_maps",
+    "smtpd_client_restrictions",
+    "smtpd_delay_reject",
+    "smtpd_helo_restrictions",
     "smtpd_recipient_restrictions",
+    "smtpd_relay_restrictions",
+    "smtpd_sasl_auth_enable",
     "smtpd_sender_login_maps",
     "smtpd_sender_restrictions",
     "smtpd_reject_unlisted_recipient",
+    "smtputf8_enable",
     "transport_maps",
     "virtual_alias_maps",
     "virtual_mailbox_maps",
@@ -102,10 +115,11 @@ def open_server(settings: Settings) -> Iterator[Server]:
     parameters.update(postconf.values(directory, _AT_DELIVERY))
     if parameters["myorigin"].startswith("/"):
         parameters["myorigin"] = _first_line(Path(parameters["myorigin"]))
-    running = control.master_pid(directory) is not None
+    spool = Path(parameters["queue_directory"])
+    running = control.master_of(spool) is not None
     tables = Tables(directory, running=running)
     domain_classes = DomainClasses(parameters, tables)
-    rewriter = Rewriter(Path(parameters["queue_directory"])) if running and os.geteuid() == 0 else None
+    rewriter = Rewriter(spool) if running and os.geteuid() == 0 else None
     try:
         yield Server(
             directory,

@@ -75,6 +75,7 @@ def apply(plan: Plan, progress: Progress = lambda _: None) -> Applied:
         made = make_mail_account(settings)
         if not plan.differences:
             progress("nothing differs; trying the servers")
+            _start(settings)
             return Applied(made, None, tuple(prove(settings)))
         progress("keeping a backup")
         backup = backups.make(settings, plan.touched)
@@ -207,13 +208,17 @@ def _reload(settings: Settings) -> None:
     except ProcessError:
         if control.master_pid(directory) is not None:
             raise
-    if control.master_pid(directory) is None:
-        control.start(directory)
-    config = settings.dovecot.config
-    if doveadm.master_pid(config) is None:
-        doveadm.start(config)
-    else:
-        doveadm.reload(config)
+    if doveadm.master_pid(settings.dovecot.config) is not None:
+        doveadm.reload(settings.dovecot.config)
+    _start(settings)
+
+
+def _start(settings: Settings) -> None:
+    """Start the server that does not run."""
+    if control.master_pid(settings.postfix.config_directory) is None:
+        control.start(settings.postfix.config_directory)
+    if doveadm.master_pid(settings.dovecot.config) is None:
+        doveadm.start(settings.dovecot.config)
 
 
 @contextmanager

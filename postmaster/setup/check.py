@@ -18,7 +18,7 @@ from postmaster.directory.database import open_directory
 from postmaster.directory.dead_ends import DeadEnds
 from postmaster.directory.records import Alias, Forward, User
 from postmaster.dovecot import doveadm
-from postmaster.errors import NotFoundError, RuleError
+from postmaster.errors import NotFoundError, RuleError, ServerError
 from postmaster.postfix import classes, control, maps, postconf
 from postmaster.postfix.classes import VIRTUAL_ALIAS, VIRTUAL_MAILBOX, DomainClasses, conflicts
 from postmaster.postfix.tables import Tables
@@ -74,9 +74,12 @@ def check(
 ) -> Checked:
     """Ask about everything, or about every domain and a sample of the addresses.
 
-    `timeout` is for each program that is started. Raises ProcessError when a server cannot be asked at all.
+    `timeout` is for each program that is started. Raises ServerError, ProcessError when a server cannot be
+    asked at all.
     """
     directory = settings.postfix.config_directory
+    if control.master_pid(directory) is None:  # postmap would try for a minute to reach its proxymap
+        raise ServerError("Postfix does not run", hint="postmaster setup apply starts it; or: postfix start")
     asked, findings = 0, list(_class_conflicts(settings, reading))
     for table, expected in _expected(reading, sample).items():
         name = table.table(directory, maps.kind(settings.lookups.source))
@@ -133,7 +136,7 @@ def _logins(settings: Settings, some: list[User], timeout: float) -> tuple[int, 
 
 def require_postmaster(settings: Settings, options: SetupOptions) -> None:
     """Undeliverable bounces must reach someone: an address of the directory. Raises RuleError."""
-    wanted = postmaster_address(settings, options)
+    wanted = postmaster_address(settings, options, postconf.explicit(settings.postfix.config_directory))
     if wanted is None:
         raise RuleError(
             "nobody would get undeliverable bounces",

@@ -10,19 +10,25 @@ from __future__ import annotations
 import difflib
 import os
 import pwd
+import re
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from postmaster import served
 from postmaster.address import Address, parse_address
+from postmaster.directory.postgresql import check_secret
 from postmaster.dovecot import configuration as dovecot
 from postmaster.dovecot import doveadm
-from postmaster.errors import ServerError
+from postmaster.errors import AddressError, ServerError
 from postmaster.postfix import configuration as postfix
 from postmaster.postfix import maps, postconf
 from postmaster.postfix.postconf import Service
 from postmaster.settings import Settings
 from postmaster.setup.options import SetupOptions
+
+_PASSWORD = re.compile(r"(\b\w*password *= *)\S+")  # libpq's, as Postfix and Dovecot have them
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +39,11 @@ class PlannedFile:
     content: str
     mode: int
     group: int = 0
+
+    @property
+    def shown(self) -> str:
+        """The content for people: no password in it."""
+        return _hidden(self.content)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +112,7 @@ def make_plan(settings: Settings, options: SetupOptions) -> Plan:
         server=settings.server,
         certificate=certificate,
         key=key,
-        postmaster=postmaster_address(settings, options),
+        postmaster=postmaster_address(settings, options, explicit),
         probe=settings.health.probe_address,
         reflector=settings.health.reflector,
         tables=maps.kind(settings.lookups.source),
@@ -121,11 +132,20 @@ def make_plan(settings: Settings, options: SetupOptions) -> Plan:
     )
 
 
-def postmaster_address(settings: Settings, options: SetupOptions) -> Address | None:
-    """Who gets undeliverable bounces: the option's word, else the settings'."""
+def postmaster_address(
+    settings: Settings, options: SetupOptions, explicit: Mapping[str, str]
+) -> Address | None:
+    """Who gets undeliverable bounces: the option's word, else the settings', else who gets them now.
+
+    `explicit` is what main.cf sets.
+    """
     if options.postmaster is not None:
         return options.postmaster
-    return parse_address(settings.mail.postmaster) if settings.mail.postmaster else None
+    if settings.mail.postmaster:
+        return parse_address(settings.mail.postmaster)
+    with suppress(AddressError):
+        return parse_address(explicit.get("2bounce_notice_recipient", ""))
+    return None  # a bare name, or one with a parameter in it, is nobody of the directory's
 
 
 def _certificate(explicit: dict[str, str], options: SetupOptions) -> tuple[Path, Path]:
@@ -184,7 +204,10 @@ def _source(settings: Settings, server: str) -> Path | served.Database:
     if not lookups.in_database:
         return lookups.directory / f"{server}.db"
     url: str = getattr(lookups, f"{server}_url")
-    return served.database(url, server, settings.directory.url)
+    found = served.database(url, server, settings.directory.url)
+    if found.is_secret:
+        check_secret(settings.file, f"POSTMASTER_LOOKUPS_{server.upper()}_URL")
+    return found
 
 
 def _rights(source: Path | served.Database, group: str) -> tuple[int, int]:
@@ -215,8 +238,15 @@ def _file_differences(files: tuple[PlannedFile, ...]) -> list[Difference]:
     for file in files:
         before = _read(file.path)
         if before != file.content:
-            found.append(Difference(str(file.path), "file", before, file.content))
+            shown = None if before is None else _hidden(before)
+            after = file.shown if file.shown != shown else _hidden(file.content, "******** (another)")
+            found.append(Difference(str(file.path), "file", shown, after))
     return found
+
+
+def _hidden(text: str, what: str = "********") -> str:
+    """A file of ours for people: no password in it."""
+    return _PASSWORD.sub(rf"\1{what}", text)
 
 
 def _parameter_differences(

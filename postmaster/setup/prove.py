@@ -17,18 +17,19 @@ import socket
 import ssl
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 
 from postmaster.directory.probe import Probe, probe_account
 from postmaster.errors import ServerError
 from postmaster.postfix import control, postconf
+from postmaster.postfix.log import Follower
 from postmaster.postfix.logfiles import log_files
 from postmaster.settings import Settings
 
 TIMEOUT = 10.0  # seconds for one answer
 PATIENCE = 15.0  # seconds that a server has to come up after a reload
 LOOKUP_PATIENCE = 4.0  # seconds that look-ups may fail while daemons of before the reload end
-LOG_LIMIT = 4 << 20  # bytes of new log that are looked at
 
 OUTSIDER = "127.0.0.2"
 
@@ -46,7 +47,11 @@ class Proof:
 
 def prove(settings: Settings) -> list[Proof]:
     """Try everything. Raises ServerError at the first thing that does not work."""
-    watch = _Watch(settings)
+    with closing(_Watch(settings)) as watch:
+        return _try_all(settings, watch)
+
+
+def _try_all(settings: Settings, watch: _Watch) -> list[Proof]:
     proofs = [greet(settings, name, port, watch.raise_if_dead) for name, port in _listeners(settings)]
     with probe_account(settings) as probe:
         proofs += [
@@ -225,19 +230,13 @@ class _Watch:
 
     def __init__(self, settings: Settings) -> None:
         self._postfix = settings.postfix.config_directory
-        self._marks = {
-            path: path.stat().st_size for path in log_files(settings.log, settings.postfix) if path.is_file()
-        }
+        self._follower = Follower(log_files(settings.log, settings.postfix))
 
     def raise_if_dead(self) -> None:
         """Raises ServerError with the first fatal or panic line that is new, or when Postfix is gone."""
-        for path, mark in self._marks.items():
-            with path.open("rb") as file:
-                file.seek(min(mark, path.stat().st_size))
-                for line in file.read(LOG_LIMIT).decode("utf-8", "replace").splitlines():
-                    if _FATAL.search(line):
-                        raise ServerError(f"a daemon died: {line[-300:]}")
-
+        for line in self._follower.lines():
+            if _FATAL.search(line):
+                raise ServerError(f"a daemon died: {line[-300:]}")
         if control.master_pid(self._postfix) is None:
             # Its last words are often lost: they would go through its own logging daemon.
             raise ServerError(
@@ -245,8 +244,11 @@ class _Watch:
                 hint="is one of its ports taken by another program? ss -ltnp shows",
             )
 
+    def close(self) -> None:
+        self._follower.close()
+
     def proof(self) -> Proof:
-        if not self._marks:
-            return Proof("log", "unknown", "no log file was found; name it in log.files")
+        if not self._follower.readable:
+            return Proof("log", "unknown", "there is neither a log file nor a journal; name one in log.files")
         self.raise_if_dead()
         return Proof("log", "ok", "no fatal or panic line since")

@@ -1,20 +1,17 @@
 """One line of a mail log: when, where, which program of which instance, and the event in it.
 
-Lines have the form `STAMP HOST TAG/PROGRAM[PID]: TEXT` or, in Dovecot's own file,
-`STAMP SERVICE(USER)<PID><SESSION>: LEVEL: TEXT`. `plain` brings the two other forms, RFC 5424 and the
-journal's JSON, into the first, so that all that reads logs knows one form. Lines of other programs are
-foreign and give nothing.
+Lines have the usual form of `postfix/forms.py` or, in Dovecot's own file,
+`STAMP SERVICE(USER)<PID><SESSION>: LEVEL: TEXT`. Lines of other programs are foreign and give nothing.
 """
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from postmaster.dovecot import events as dovecot
 from postmaster.postfix import events as postfix
+from postmaster.postfix.forms import match_head
 from postmaster.postfix.stamps import STAMP, Clock
 
 
@@ -39,7 +36,6 @@ class Line:
         return self.time, self.place
 
 
-_match_syslog = re.compile(rf"({STAMP}) (\S++) ([^\s\[:]++)(?:\[(\d{{1,10}})\])?: ", re.ASCII).match
 _match_dovecot = re.compile(
     rf"({STAMP}) (?=[a-z][a-z0-9-]{{1,40}}(?:\([^()\n]*+\))?(?:<\d{{1,10}}>)?(?:<[^<>\s]{{0,100}}>)?: "
     r"(?:Info|Warning|Error|Fatal|Panic|Debug): )",
@@ -49,7 +45,7 @@ _match_dovecot = re.compile(
 
 def parse(raw: str, clock: Clock) -> Line | None:
     """The line, without its end, as a Line; None when it is neither Postfix's nor Dovecot's."""
-    found = _match_syslog(raw)
+    found = match_head(raw)
     if found is not None:
         stamp, host, tag, pid = found.groups()
         first, slash, _ = tag.partition("/")
@@ -73,65 +69,3 @@ def parse(raw: str, clock: Clock) -> Line | None:
     if when is None:
         return None
     return Line(when, "", "dovecot", "dovecot", "", dovecot.parse(raw[found.end() :]), raw)
-
-
-_RFC5424 = re.compile(
-    rb"^<\d{1,3}>1 (\S++) (\S++) (\S++) (?:-|(\d{1,10})) \S++ "
-    rb"(?:-|(?:\[(?:[^\]\\\n]|\\.)*+\])++) ?(?:\xef\xbb\xbf)?",
-    re.MULTILINE | re.ASCII,
-)
-
-
-def plain(block: bytes) -> bytes:
-    """Whole lines with RFC 5424 and JSON brought into the usual form; all others as they are.
-
-    The first and the last line tell whether there are any: to look at each would take longer than to read.
-    """
-    first, at = block[:1], block.rfind(b"\n", 0, -1) + 1
-    forms = (first, block[at : at + 1])
-    if b"<" in forms:
-        block = _RFC5424.sub(_from_rfc5424, block)
-    if b"{" in forms:
-        block = b"".join(
-            _from_json(line) if line.startswith(b"{") else line for line in block.splitlines(keepends=True)
-        )
-    return block
-
-
-def _from_rfc5424(found: re.Match[bytes]) -> bytes:
-    stamp, host, tag, pid = found.groups()
-    return b"%s %s %s%s: " % (stamp, host, tag, b"[%s]" % pid if pid else b"")
-
-
-LEFT_OUT = "(a text that journalctl leaves out unless it is given --all)"
-
-
-def _field(value: object) -> str:
-    """A field of a journal entry, in one line.
-
-    journalctl prints text, bytes that are no text as a list of numbers, a field with several values as a list
-    of those, and null for a long one without `--all` (systemd, `docs/JOURNAL_EXPORT_FORMATS.md`).
-    """
-    if value is None:
-        return LEFT_OUT
-    if isinstance(value, list):
-        if value and not isinstance(value[0], int):
-            return " ".join(map(_field, value))
-        value = bytes(value).decode("utf-8", "surrogateescape")
-    if not isinstance(value, str):
-        raise TypeError(value)
-    return " ".join(value.splitlines())
-
-
-def _from_json(line: bytes) -> bytes:
-    """A journal entry (`journalctl -o json`) as a syslog line; an empty line when it is none."""
-    try:
-        entry = json.loads(line.decode("utf-8", "replace"))
-        moment = datetime.fromtimestamp(int(entry["__REALTIME_TIMESTAMP"]) / 1e6, UTC)
-        tag, text = _field(entry["SYSLOG_IDENTIFIER"]), _field(entry["MESSAGE"])
-        host = _field(entry.get("_HOSTNAME") or "-")
-        pid = _field(entry.get("SYSLOG_PID") or entry.get("_PID") or "")
-        head = f"{moment.isoformat(timespec='microseconds')} {host} {tag}{f'[{pid}]' if pid else ''}: "
-        return (head + text).encode("utf-8", "surrogateescape") + b"\n"
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError, OSError):
-        return b"\n"

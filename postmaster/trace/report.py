@@ -8,24 +8,22 @@ from __future__ import annotations
 
 import gc
 import heapq
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
 from postmaster.dovecot import events as dovecot
+from postmaster.parallel import each
 from postmaster.postfix import events as postfix
 from postmaster.postfix.stamps import Clock
-from postmaster.trace import parallel
 from postmaster.trace.filter import Filter
 from postmaster.trace.lines import Line, parse
 from postmaster.trace.lives import Life, Lives, queue_id_of
-from postmaster.trace.sources import Notes, Period, Source, blocks, split, within
+from postmaster.trace.sources import Notes, Period, Source, blocks, shares, within
 from postmaster.trace.statistics import ONE, STAGES, Statistics, Way
 
 WORTH = 8 << 20  # bytes of text from which a second process pays
-PROCESSES = 2  # more would not pay before several GiB, and cost memory
 
 Rows = list[dict[str, Any]]
 
@@ -59,8 +57,6 @@ def _count_log(
         _count_filtered(total, lines(chosen, period, notes), wanted)
         total.finish()
         return
-    weight = sum(source.weight for source in chosen)
-    parts = min(PROCESSES, os.cpu_count() or 1) if weight >= WORTH else 1
 
     def part(sources: list[Source]) -> tuple[Statistics, list[str]]:
         counted, own = Statistics(), Notes()
@@ -68,7 +64,7 @@ def _count_log(
             counted.read(blocks(source, period, own), Clock(source.reference))
         return counted, own.problems
 
-    for counted, problems in parallel.each(part, split(chosen, parts)):
+    for counted, problems in each(part, shares(chosen, WORTH)):
         total.merge(counted)
         notes.add(problems)
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import ipaddress
 import math
-import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,9 +19,9 @@ from pathlib import Path
 from typing import IO
 
 from postmaster.errors import UsageError
+from postmaster.parallel import each
 from postmaster.postfix import events as postfix
 from postmaster.postfix.stamps import Clock
-from postmaster.trace import parallel
 from postmaster.trace.filter import Filter, matcher
 from postmaster.trace.lines import Line, parse
 from postmaster.trace.lives import Life
@@ -34,7 +33,7 @@ from postmaster.trace.sources import (
     blocks,
     clip,
     placed_blocks,
-    split,
+    shares,
     standard_input,
     within,
 )
@@ -140,7 +139,7 @@ Key = tuple[str, str]  # instance, queue ID
 Window = tuple[float, float, set[bytes]]  # from, to, texts
 
 
-#: Gives the lines that it finds in a block, each with its beginning there.
+#: Gives the lines that it finds in a block, in its order, each with its beginning there.
 Look = Callable[[bytes, Clock], list[tuple[int, Line]]]
 
 
@@ -180,8 +179,6 @@ class Logs:
         for number, log in enumerate(self._logs):
             read = list(filter(only, log))
             chosen = read if near is None else within(read, period)
-            weight = sum(source.weight for source in chosen)
-            parts = min(2, os.cpu_count() or 1) if weight >= WORTH else 1
             names = {source.name: at for at, source in enumerate(log)}
 
             def part(
@@ -190,14 +187,16 @@ class Logs:
                 lines, own = list[Line](), Notes()
                 for source in sources:
                     clock, file = Clock(source.reference), names[source.name]
-                    for at, block in placed_blocks(source, period, own):
+                    for block in placed_blocks(source, period, own):
+                        seen = look(block.text, clock)
+                        places = block.places([begin for begin, _ in seen]) if seen else ()
                         lines += [
-                            replace(line, place=(number, file, at + begin))
-                            for begin, line in look(block, clock)
+                            replace(line, place=(number, file, place))
+                            for place, (_, line) in zip(places, seen, strict=True)
                         ]
                 return lines, own.problems
 
-            for lines, problems in parallel.each(part, split(chosen, parts)):
+            for lines, problems in each(part, shares(chosen, WORTH)):
                 found += lines
                 self._notes.add(problems)
         found.sort(key=lambda line: line.order)

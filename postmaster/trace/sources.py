@@ -25,18 +25,22 @@ import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from itertools import accumulate
 from pathlib import Path
 
+from postmaster import parallel
 from postmaster.errors import NotFoundError, ProcessError, UsageError
+from postmaster.postfix import journal
+from postmaster.postfix.forms import moment_of, plain
 from postmaster.postfix.logfiles import log_files
 from postmaster.postfix.stamps import Clock
 from postmaster.process import stream
 from postmaster.settings import Settings
-from postmaster.trace.lines import plain
 
 BLOCK = 1 << 20  # bytes that are read at once
 LINE_LIMIT = 1 << 16  # bytes without an end of line after which one is put
 LOOK = 1 << 12  # bytes that a step of the bisection reads
+PROCESSES = 2  # that read a log; more would not pay before several GiB, and cost memory
 STDIN = Path("-")
 
 _PROGRAMS = {b"\x1f\x8b": "gzip", b"\xfd7zXZ\x00": "xz", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bzip2"}
@@ -106,7 +110,7 @@ def find(settings: Settings, named: Sequence[Path] = ()) -> list[list[Source]]:
     logs = [found for path in wanted if (found := _rotated(path))]
     if logs:
         return logs
-    if Path("/run/systemd/journal").is_dir():
+    if journal.is_kept():
         return [[Source(None, time.time())]]
     raise NotFoundError(
         f"there is no log: {', '.join(map(str, wanted))} does not exist, and no journal is kept",
@@ -187,25 +191,64 @@ def within(log: Iterable[Source], period: Period) -> list[Source]:
     return chosen
 
 
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Whole lines in the usual form.
+
+    `at` is where they begin in the source, in bytes. `raw` has them as they were where they had another form,
+    after `skipped` lines that are not in `text`. `is_numbered`: they are the journal's.
+    """
+
+    text: bytes
+    at: int
+    raw: bytes | None = None
+    skipped: int = 0
+    is_numbered: bool = False
+
+    def places(self, begins: Sequence[int]) -> list[int]:
+        """Where in the source lines stand that begin so in `text`, in the order of the source.
+
+        A line has the same place whenever it is read. The journal's is its number there, as what journalctl
+        prints begins elsewhere each time.
+        """
+        if self.raw is None:
+            return [self.at + begin for begin in begins]
+        lines, found, number, counted = self.raw.split(b"\n"), [], self.skipped, 0
+        starts = [0, *accumulate(len(line) + 1 for line in lines)]
+        for begin in begins:
+            number, counted = number + self.text.count(b"\n", counted, begin), begin
+            numbered = _find_number(lines[number]) if self.is_numbered else None
+            found.append(int(numbered[1], 16) if numbered else self.at + starts[number])
+        return found
+
+
+_find_number = re.compile(rb'"__CURSOR" ?: ?"[^"]{0,200}?;i=([0-9a-f]{1,16});', re.ASCII).search
+
+
 def blocks(source: Source, period: Period, notes: Notes) -> Iterator[bytes]:
     """The source's lines of the period, in blocks of whole lines of the usual form."""
-    for _, block in placed_blocks(source, period, notes):
-        yield block
+    for block in placed_blocks(source, period, notes):
+        yield block.text
 
 
-def placed_blocks(source: Source, period: Period, notes: Notes) -> Iterator[tuple[int, bytes]]:
-    """The same with the place of each block in the source's text, in bytes."""
+def placed_blocks(source: Source, period: Period, notes: Notes) -> Iterator[Block]:
+    """The same with the places of their lines."""
     if source.is_plain:
-        for at, block in _read_plain(source, notes):
-            yield at, plain(block)
+        for at, raw in _read_plain(source, notes):
+            text = plain(raw)
+            yield Block(text, at, None if text is raw else raw)
         return
     clock = Clock(source.reference)
     with closing(_read(source, period, notes)) as chunks:
-        for at, block in _between(whole_lines(chunks), source.begin, source.end):
-            text = plain(block)
+        for at, raw in _between(whole_lines(chunks), source.begin, source.end):
+            text = plain(raw)
             begin, end = clip(text, period, clock)
             if begin < end:
-                yield at + begin, text[begin:end]
+                if text is raw:
+                    yield Block(text[begin:end], at + begin)
+                else:
+                    skipped = text.count(b"\n", 0, begin)
+                    yield Block(text[begin:end], at, raw, skipped, source.path is None)
             if end < len(text):
                 return  # no later block can have a line of the period
 
@@ -265,8 +308,14 @@ def _next_line(
             if not more and not data:
                 return None
             data += more
-        if is_begin and (when := clock.of_line(data[:64])) is not None:
-            return at, when
+        if is_begin:
+            while data.startswith(b"{") and b"\n" not in data and len(data) < LINE_LIMIT:
+                more = look(at + len(data), LOOK)  # an entry of the journal has its time anywhere
+                if not more:
+                    break
+                data += more
+            if (when := moment_of(data.partition(b"\n")[0], clock)) is not None:
+                return at, when
         cut = data.find(b"\n")
         if cut < 0:
             at, data, is_begin = at + len(data), b"", False
@@ -315,10 +364,10 @@ def _read(source: Source, period: Period, notes: Notes) -> Generator[bytes, None
         yield from standard_input()
         return
     if source.path is None:
-        argv = ["journalctl", "--quiet", "--no-pager", "--all", "--output=json", "SYSLOG_FACILITY=2"]
         # Whole seconds on either side; the lines of the period are cut out of them.
-        argv += [f"--since=@{math.floor(period.since)}"] if period.since is not None else []
-        argv += [f"--until=@{math.ceil(period.until)}"] if period.until is not None else []
+        since = [f"--since=@{math.floor(period.since)}"] if period.since is not None else []
+        until = [f"--until=@{math.ceil(period.until)}"] if period.until is not None else []
+        argv = journal.command(*since, *until)
     else:
         argv = [source.program, "-dc", "--", str(source.path)]
     try:
@@ -337,6 +386,12 @@ def standard_input() -> Iterator[bytes]:
     while block:
         yield block
         block = sys.stdin.buffer.read(BLOCK)
+
+
+def shares(log: Sequence[Source], worth: int) -> list[list[Source]]:
+    """A log in the parts that are read at the same time: a single one below `worth` bytes of text."""
+    is_large = sum(source.weight for source in log) >= worth
+    return split(log, parallel.processes(PROCESSES) if is_large else 1)
 
 
 def split(log: Sequence[Source], parts: int) -> list[list[Source]]:

@@ -38,7 +38,7 @@ SENT, DEFERRED, BOUNCED = b"sent", (b"deferred", b"SOFTBOUNCE"), b"bounced"
 # looked at when it changes. A block's first byte tells which form it has; a line of the other form is read
 # by the slow lane.
 _TAG = (
-    r"(?:postfix/|(?:[^ \[\n/]++/)++)"
+    r"(?:postfix/|(?>(?:[^ \[\n/]++/)+))"
     r"(smtpd|qmgr|cleanup|lmtp|smtp|pickup|bounce|local|virtual|error|postscreen)\[\d++\]: "
 )
 _TLS = (
@@ -103,6 +103,7 @@ class Statistics:
     def __init__(self) -> None:
         self.totals = dict.fromkeys(TOTALS, 0)
         self.lines = self.unknown = 0
+        self.foreign = 0  # lines of other programs, or without a time stamp that is known
         self.hours: dict[bytes, list[int]] = {}  # received, delivered, deferrals, bounced, rejected
         self.begins: dict[bytes, float] = {}  # when each hour began, in seconds since 1970
         self.senders: dict[bytes, int] = {}  # messages * ONE + bytes: half the memory of a pair
@@ -135,14 +136,17 @@ class Statistics:
                     continue
                 if shape == "other":  # a rarer program's, Dovecot's, or foreign
                     line = parse(found["other"].decode("utf-8", "surrogateescape"), clock)
-                    if line is not None:
+                    if line is None:
+                        self.foreign += 1
+                    else:
                         self.add(line)
                     continue
                 key = found[1]
                 if key != last:
                     when = clock.of_line(block[found.start() : found.start() + 40])
-                    if when is None:
-                        continue  # no such day
+                    if when is None:  # no such day
+                        self.foreign += 1
+                        continue
                     last, hour = key, self._hour(key, when, block[found.end(1) + 1 : found.end(1) + 6])
                 if shape == "delivery":
                     self._delivery(hour, *found.group(*_DELIVERY))
@@ -372,6 +376,7 @@ class Statistics:
         self.begins = {**after.begins, **self.begins}
         self.lines += after.lines
         self.unknown += after.unknown
+        self.foreign += after.foreign
         for name, numbers in after.hours.items():
             have = self.hours.get(name)
             self.hours[name] = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from datetime import UTC, datetime
@@ -13,9 +14,9 @@ import pytest
 from typer.testing import CliRunner
 
 from postmaster.cli.main import app
+from postmaster.postfix.forms import LEFT_OUT
 from postmaster.trace import sources
 from postmaster.trace.filter import Filter
-from postmaster.trace.lines import LEFT_OUT
 from postmaster.trace.report import count, unparsed
 from postmaster.trace.sources import Notes, Period, Source
 from tests.conftest import IN_CI
@@ -90,6 +91,23 @@ def test_a_period_of_the_journal_is_exact(as_the_servers: Source, begin: float, 
     assert [line.partition(b" ")[0].decode() for line in text.splitlines()] == [
         datetime.fromtimestamp(one.time, UTC).isoformat(timespec="microseconds") for one in expected
     ]
+
+
+def test_a_line_has_one_place_whatever_is_asked_for(as_the_servers: Source) -> None:
+    """What journalctl prints begins elsewhere each time: its bytes cannot tell two lines apart."""
+
+    def places(since: float) -> list[int]:
+        return [
+            place
+            for block in sources.placed_blocks(as_the_servers, Period(BEGIN + since), Notes())
+            for place in block.places([found.start() for found in re.finditer(rb"(?m)^.", block.text)])
+        ]
+
+    every = places(-1.0)
+    assert len(set(every)) == len(every) == len(ENTRIES) - 1
+    assert every == sorted(every)
+    assert places(3.0) == every[-len(places(3.0)) :]
+    assert len(places(3.0)) == sum(e.facility == MAIL and e.time >= BEGIN + 3 for e in ENTRIES)
 
 
 def test_a_message_is_traced_in_what_was_printed(journal: Path, tmp_path: Path) -> None:

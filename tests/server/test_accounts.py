@@ -116,12 +116,14 @@ def test_a_renamed_user_logs_in_by_the_new_name_and_gets_what_waited_for_the_old
     control.reload(lab.settings.postfix.config_directory)
     try:
         lab.send(amy, "waits")
+        lab.send(f"amy+tag@{domain}", "waits too")
+        lab.send(amy, "on hold")
+        there = ("queue", "list", f"recipient-domain={domain}", "-o", "json")
         ends = time.monotonic() + PATIENCE
-        while not (
-            found := json.loads(lab.postmaster("queue", "list", f"recipient={amy}", "-o", "json").stdout)
-        ):
+        while len(found := json.loads(lab.postmaster(*there).stdout)) < 3:
             assert time.monotonic() < ends, found
             time.sleep(0.1)
+        lab.postmaster("queue", "hold", f"recipient={amy} and subject='on hold'", "--yes")
     finally:
         run(["postconf", "-c", config, "-#", "defer_transports"])
         control.reload(lab.settings.postfix.config_directory)
@@ -129,12 +131,13 @@ def test_a_renamed_user_logs_in_by_the_new_name_and_gets_what_waited_for_the_old
         done = json.loads(lab.postmaster("user", "rename", amy, new, "-o", "json").stdout)
         with pytest.raises((session.abort, OSError)):
             [session.noop() for _ in range(2)]
-    assert (done["alias"], done["requeued"]) == (amy, 1)
+    assert (done["alias"], done["requeued"], done["on_hold"]) == (amy, 2, 1)
     assert not lab.may_login("imap", amy)
     lab.wait_for(new, "before")
     # What was requeued waits for pickup, which comes each minute, or with the next message from here.
     run(["sendmail", "-C", config, new], stdin="Subject: local\n\nHello.\n")
     lab.wait_for(new, "waits")
+    lab.wait_for(new, "waits too")
     lab.send(amy, "after")
     lab.wait_for(new, "after")
 

@@ -33,6 +33,16 @@ def test_mail_to_a_user_is_read_back_by_imap_and_pop3(lab: Lab, domain: str) -> 
     assert by_pop3(lab, amy) == ["to a user"]
 
 
+def test_the_inbox_is_the_maildir_itself_in_both_lines_of_dovecot(lab: Lab, domain: str) -> None:
+    """Else an upgrade would hide all mail, and so would mailboxes that other programs made."""
+    amy = f"amy@{domain}"
+    a_user(lab, amy)
+    lab.send(amy, "where it lies")
+    lab.wait_for(amy, "where it lies")
+    home = lab.home(amy)
+    assert [path.parent.parent for path in home.rglob("*") if ",S=" in path.name] == [home / "Maildir"]
+
+
 def test_an_alias_with_two_targets_reaches_both(lab: Lab, domain: str) -> None:
     amy, bob = f"amy@{domain}", f"bob@{domain}"
     a_user(lab, amy, bob)

@@ -272,22 +272,27 @@ def test_mailboxes_that_a_table_shadows(pliable: Lab, healthy: str, found: Found
 def test_alias_domains_that_would_backscatter(pliable: Lab, healthy: str, found: Found) -> None:
     directory = pliable.settings.postfix.config_directory
     (directory / "whole").write_text(f"@twin-{healthy} @{healthy}\n@own.{healthy} @twin-{healthy}\n")
+    (directory / "pattern").write_text(
+        f"/^(.+)@third\\.{healthy}$/ $1@twin-{healthy}\n/^@/ @never-asked.test\n"
+    )
     run(["postmap", "-c", str(directory), f"hash:{directory}/whole"])
     ours = [one.table(directory) for one in (maps.ALIASES, maps.CATCH_ALLS)]
     domains = maps.ALIAS_DOMAINS.table(directory)
     with configured(
         pliable,
         reload=False,
-        virtual_alias_maps=", ".join([*ours, f"hash:{directory}/whole"]),
-        virtual_alias_domains=f"{domains}, own.{healthy}",
+        virtual_alias_maps=", ".join([*ours, f"hash:{directory}/whole", f"regexp:{directory}/pattern"]),
+        virtual_alias_domains=f"{domains}, own.{healthy}, third.{healthy}",
     ):
         # The catch-all of the domain itself takes what the first one sends there.
-        assert found() == {("alias_domain_backscatter", f"own.{healthy}")}
+        by_pattern = ("alias_domain_backscatter", f"third.{healthy}")
+        assert found() == {("alias_domain_backscatter", f"own.{healthy}"), by_pattern}
         with pliable.change() as make:
             make.remove("alias", f"@{healthy}")
         assert found() == {
             ("alias_domain_backscatter", f"own.{healthy}"),
             ("alias_domain_backscatter", f"twin-{healthy}"),
+            by_pattern,
         }
 
 

@@ -7,10 +7,8 @@ import os
 import pwd
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from itertools import count, pairwise
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,12 +20,10 @@ from postmaster.routing import alias_database, alias_file
 from postmaster.routing.check_local import LOCAL_CODES
 from postmaster.routing.explain import explain
 from postmaster.routing.hops import Explanation
-from tests.tools.mail import PATIENCE, Lab
+from tests.tools.local_mail import FIRST, HOST, SECOND, deliver, forward, local_mail
+from tests.tools.mail import Lab
 
 from .conftest import configured
-
-HOST = "here.test"
-FIRST, SECOND = "games", "news"  # accounts of every Debian, without mail of their own
 
 _numbers = count(1)
 
@@ -35,60 +31,12 @@ _numbers = count(1)
 @pytest.fixture
 def house(pliable: Lab) -> Iterator[Lab]:
     """A lab with local mail: aliases, forward files and mailboxes of its own."""
-    directory = pliable.settings.postfix.config_directory
-    for folder in ("spool-mail", "forwards"):
-        (pliable.root / folder).mkdir(exist_ok=True)
-        (pliable.root / folder).chmod(0o1777 if folder == "spool-mail" else 0o755)
-        for file in (pliable.root / folder).iterdir():
-            file.unlink()
-    (directory / "aliases").write_text("# aliases of the lab\npostmaster: root\nroot: postmaster@lab.test\n")
-    (directory / "aliases").chmod(0o644)
-    run(["postalias", "-c", str(directory), f"hash:{directory}/aliases"])
-    forwards = pliable.root / "forwards"
-    with configured(
-        pliable,
-        mydestination=HOST,
-        myorigin=HOST,
-        alias_maps=f"hash:{directory}/aliases",
-        alias_database=f"hash:{directory}/aliases",
-        forward_path=f"{forwards}/$user${{recipient_delimiter}}$extension, {forwards}/$user",
-        mail_spool_directory=f"{pliable.root}/spool-mail",
-    ):
+    with local_mail(pliable) as parameters, configured(pliable, **parameters):
         yield pliable
 
 
 def set_alias(lab: Lab, name: str, *targets: str) -> Any:
     return json.loads(lab.postmaster("local", "alias", "set", name, *targets, "-o", "json").stdout)
-
-
-def forward(lab: Lab, user: str, text: str, mode: int = 0o644, owner: int | None = None) -> Path:
-    file = lab.root / "forwards" / user
-    file.write_text(text)
-    file.chmod(mode)
-    os.chown(file, pwd.getpwnam(user.partition("+")[0]).pw_uid if owner is None else owner, -1)
-    return file
-
-
-def deliver(lab: Lab, recipient: str) -> str:
-    """Send a message and wait for the log line that ends it: its status and why."""
-    subject = f"local-{next(_numbers)}-{os.getpid()}"
-    directory = str(lab.settings.postfix.config_directory)
-    run(
-        ["sendmail", "-C", directory, "-f", "stranger@outside.test", recipient],
-        stdin=f"Subject: {subject}\nMessage-ID: <{subject}@outside.test>\n\nHello.\n",
-    )
-    ends = time.monotonic() + PATIENCE
-    while time.monotonic() < ends:
-        lines = lab.log().splitlines()
-        ids = [line.split(": ")[1] for line in lines if f"message-id=<{subject}@" in line]
-        done = [line for line in lines if any(f": {one}: removed" in line for one in ids)]
-        mine = [line for line in lines if any(f" {one}: " in line for one in ids)]
-        if (ids and len(done) >= len(set(ids))) or any(
-            "status=deferred" in line or "too many hops" in line for line in mine
-        ):
-            return "\n".join(mine)
-        time.sleep(0.05)
-    raise AssertionError("\n".join(lab.log().splitlines()[-20:]))
 
 
 def ways(found: Explanation) -> set[tuple[str, str]]:
@@ -117,7 +65,11 @@ def test_what_is_set_is_delivered_and_explained(house: Lab) -> None:
     assert (house.root / "spool-mail" / FIRST).exists()
     assert f"from=<owner-staff@{HOST}>" in house.log()
     found = explain(house.settings, parse_address(f"staff@{HOST}"))
-    ends = {("local_mailbox", SECOND), ("external", "x@elsewhere.test"), ("local_mailbox", FIRST)}
+    ends = {
+        ("local_mailbox", f"{SECOND}@{HOST}"),
+        ("external", "x@elsewhere.test"),
+        ("local_mailbox", f"{FIRST}@{HOST}"),
+    }
     assert ways(found) == ends
     assert found.tree.sender == f"owner-staff@{HOST}"
     assert ways(explain(house.settings, parse_address(f"piped+tag@{HOST}"))) == {
@@ -188,7 +140,7 @@ def test_forward_files_are_read_as_local_reads_them(house: Lab) -> None:
     assert "status=sent (forwarded as " in log
     assert mailbox.exists()
     found = explain(house.settings, parse_address(f"{FIRST}@{HOST}"))
-    assert ways(found) == {("local_mailbox", FIRST), ("external", "x@elsewhere.test")}
+    assert ways(found) == {("local_mailbox", f"{FIRST}@{HOST}"), ("external", "x@elsewhere.test")}
     # Its name has the extension: it counts for that alone.
     forward(house, f"{FIRST}+lists", "lists@elsewhere.test\n")
     found = explain(house.settings, parse_address(f"{FIRST}+lists@{HOST}"))
@@ -250,7 +202,7 @@ def test_a_long_row_of_forward_files_is_followed_to_the_end_that_hops_set(house:
     for user, following in pairwise(users):
         forward(house, user, f"{following}\n")
     found = explain(house.settings, parse_address(f"{users[0]}@{HOST}"))
-    assert ways(found) == {("local_mailbox", users[-1])}
+    assert ways(found) == {("local_mailbox", f"{users[-1]}@{HOST}")}
     assert [hop.rule for _, hop in found.tree.walk()] == ["dot_forward"] * 5 + ["local_mailbox"]
     with configured(house, hopcount_limit="3"):
         found = explain(house.settings, parse_address(f"{users[0]}@{HOST}"))
@@ -264,7 +216,7 @@ def test_an_alias_that_names_itself_goes_to_the_user(house: Lab) -> None:
     deliver(house, f"{FIRST}@{HOST}")
     assert (house.root / "spool-mail" / FIRST).exists()
     found = explain(house.settings, parse_address(f"{FIRST}@{HOST}"))
-    assert ways(found) == {("local_mailbox", FIRST), ("external", "x@elsewhere.test")}
+    assert ways(found) == {("local_mailbox", f"{FIRST}@{HOST}"), ("external", "x@elsewhere.test")}
     assert found.problems == ()
 
 

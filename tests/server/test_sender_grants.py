@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-import smtplib
 
 from postmaster.address import parse_address
+from postmaster.process import run
 from postmaster.routing.sender import SenderExplanation, explain
 from tests.tools.mail import Lab, password_hash
+
+from .conftest import configured
 
 
 def answers(lab: Lab, login: str, *senders: str) -> list[tuple[int, str]]:
@@ -82,20 +84,23 @@ def test_it_says_which_rule_decides_and_what_would_change_it(lab: Lab, domain: s
         make.user(f"bob@{domain}")
     refused = said(lab, amy, f"bob@{domain}")
     assert (refused.code, refused.rule) == (553, "not_owned")
+    rules = []
     for command in refused.changes:
-        words = command.split()
-        assert words[0] == "postmaster"
-        lab.postmaster(*words[1:])
-        assert said(lab, amy, f"bob@{domain}").code == 250
-    assert [said(lab, amy, f"bob@{domain}").rule for _ in range(1)] == ["grant"]
-    lab.postmaster(*said(lab, amy, f"bob@{domain}").changes[0].split()[1:], "--yes")
-    allowed = said(lab, amy, f"bob@{domain}")
-    assert allowed.rule == "domain_grant"
-    lab.postmaster(*allowed.changes[0].split()[1:], "--yes")
-    assert said(lab, amy, f"bob@{domain}").code == 553
-    lab.postmaster("user", "set", amy, "--no-send")
+        lab.postmaster(*command.removeprefix("postmaster ").split())
+        allowed = said(lab, amy, f"bob@{domain}")
+        rules.append((allowed.code, allowed.rule))
+        assert len(allowed.owners) == len(set(allowed.owners))
+        lab.postmaster(*allowed.changes[0].removeprefix("postmaster ").split(), "--yes")
+        assert said(lab, amy, f"bob@{domain}").code == 553
+    assert rules == [(250, "grant"), (250, "domain_grant")]
+    lab.postmaster(*said(lab, amy, amy).changes[0].removeprefix("postmaster ").split())
     stopped = said(lab, amy, amy)
     assert (stopped.code, stopped.rule) == (554, "may_not_send")
+    assert "switched off" in stopped.reason
+    lab.postmaster(*stopped.changes[0].removeprefix("postmaster ").split())
+    assert said(lab, amy, amy).code == 250
+    unknown = said(lab, f"ghost@{domain}", "")
+    assert (unknown.code, unknown.changes) == (554, (f"postmaster user add ghost@{domain}",))
     elsewhere = said(lab, f"bob@{domain}", "x@elsewhere.test")
     assert (elsewhere.rule, elsewhere.changes[0]) == (
         "unknown_sender",
@@ -138,4 +143,28 @@ def test_only_the_envelope_is_checked(lab: Lab, domain: str) -> None:
         client.sendmail(amy, [amy], f"From: boss@{domain}\r\nSubject: in another name\r\n\r\nHello.\r\n")
     (message,) = lab.wait_for(amy, "in another name")
     assert message["From"] == f"boss@{domain}"
-    assert smtplib
+
+
+def test_listeners_that_do_not_check_senders_or_by_another_table_are_named(pliable: Lab) -> None:
+    directory = pliable.settings.postfix.config_directory
+    before = (directory / "master.cf").read_bytes()
+    smtp, submission = (f"{pliable.port(name)}/inet" for name in ("smtp", "submission"))
+
+    def notes() -> list[str]:
+        return list(explain(pliable.settings, parse_address("a@b.test"), parse_address("a@b.test")).notes)
+
+    assert notes() == []
+    with configured(pliable, reload=False, smtpd_sasl_auth_enable="yes"):  # for every listener
+        (note,) = notes()
+        assert note.startswith(f"the listener {smtp} takes logins and does not check senders")
+    try:
+        change = ["postconf", "-c", str(directory), "-P"]
+        run([*change, f"{submission}/smtpd_sender_login_maps=hash:/other"])
+        assert notes() == [f"the listener {submission} has owners of its own: hash:/other"]
+        # Where the check stands does not matter: all lists are gone through for each recipient.
+        run([*change, f"{submission}/smtpd_sender_restrictions="])
+        assert "does not check senders" in notes()[0]
+        run([*change, f"{submission}/smtpd_recipient_restrictions=reject_sender_login_mismatch"])
+        assert notes() == [f"the listener {submission} has owners of its own: hash:/other"]
+    finally:
+        (directory / "master.cf").write_bytes(before)

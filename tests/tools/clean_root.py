@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -37,6 +38,27 @@ done
 shift
 exec chroot "$root" "$@"
 """
+#: $1 is the root. Name spaces of its own for all of it, the network too: its servers listen on their usual
+#: ports. Name=systemd beside the unified hierarchy is what a kernel with both gives systemd.
+_BOOT = """
+set -e
+root=$1
+mount --bind "$root" "$root"
+mount -t proc proc "$root/proc"
+mount -t sysfs -o ro sysfs "$root/sys"
+mount -t devpts -o newinstance,ptmxmode=0666,mode=0620 devpts "$root/dev/pts"
+mount -t tmpfs tmpfs "$root/run"
+if [ -d /sys/fs/cgroup/unified ]; then
+    mount -t tmpfs tmpfs "$root/sys/fs/cgroup"
+    mkdir "$root/sys/fs/cgroup/unified" "$root/sys/fs/cgroup/systemd"
+    mount -t cgroup2 cgroup2 "$root/sys/fs/cgroup/unified"
+    mount -t cgroup -o none,name=systemd,xattr cgroup "$root/sys/fs/cgroup/systemd"
+else
+    mount -t cgroup2 cgroup2 "$root/sys/fs/cgroup"
+fi
+exec env -i container=other PATH="$PATH" chroot "$root" /lib/systemd/systemd --unit=multi-user.target
+"""
+_BOOT_SECONDS = 120
 _HOLD_SERVICES = "#!/bin/sh\nexit 101\n"
 
 
@@ -89,6 +111,70 @@ class CleanRoot:
         done = self.run(*command, timeout=timeout, **environment)
         assert done.returncode == 0, f"{command} ended with {done.returncode}:\n{done.stdout}"
         return done.stdout
+
+
+@dataclass(frozen=True)
+class Booted:
+    """A root in which systemd is the first process; `first` is its number on this machine."""
+
+    root: CleanRoot
+    first: int
+
+    def run(self, *command: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+        """Run a command among its services; what it said is one text."""
+        enter = ["nsenter", "--target", str(self.first), "--all", "--root", "--wdns=/"]
+        return subprocess.run(
+            [
+                *enter,
+                "env",
+                "-i",
+                *(f"{key}={value}" for key, value in self.root.environment.items()),
+                *command,
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+
+    def must(self, *command: str, timeout: float = 120) -> str:
+        done = self.run(*command, timeout=timeout)
+        assert done.returncode == 0, f"{command} ended with {done.returncode}:\n{done.stdout}"
+        return done.stdout
+
+
+@contextmanager
+def booted(root: CleanRoot) -> Iterator[Booted]:
+    """Start the root's systemd, and end it with all that it started. Its network is loopback alone."""
+    spaces = ("--mount", "--propagation=private", "--pid", "--uts", "--ipc", "--net", "--cgroup")
+    process = subprocess.Popen(
+        ["unshare", *spaces, "--fork", "--kill-child", "sh", "-c", _BOOT, "boot", str(root.path)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        end = time.monotonic() + _BOOT_SECONDS
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        while True:
+            assert process.poll() is None, "systemd ended"
+            assert time.monotonic() < end, "systemd did not start"
+            first = children.read_text().split()
+            if first:
+                here = Booted(root, int(first[0]))
+                asked = here.run("systemctl", "is-system-running", "--wait", timeout=_BOOT_SECONDS)
+                if asked.stdout.strip() in (
+                    "running",
+                    "degraded",
+                ):  # degraded: a unit that wants a real machine
+                    break
+            time.sleep(0.2)
+        yield here
+    finally:
+        process.kill()
+        process.wait()
 
 
 @contextmanager

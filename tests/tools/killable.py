@@ -15,9 +15,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import alembic.command
+import psycopg
 import ruamel.yaml
+import sqlalchemy.dialects.postgresql.psycopg
 
 import postmaster.bulk.reading
+import postmaster.cli.directory.copy
 import postmaster.cli.directory.document
 import postmaster.cli.health.check
 import postmaster.cli.publish
@@ -30,11 +34,14 @@ import postmaster.health.report.rows
 import postmaster.lifecycle.removal
 from postmaster.address import parse_address
 from postmaster.cli.main import main
-from postmaster.directory import passwords, users
+from postmaster.directory import migrate, passwords, transfer, users
 from postmaster.directory.database import open_directory
 from postmaster.settings import load_settings
 
-LOADED = (ruamel.yaml, postmaster.bulk, postmaster.cli, postmaster.health, postmaster.lifecycle, passwords)
+LOADED = (
+    *(alembic, psycopg, ruamel.yaml, sqlalchemy, migrate, passwords, transfer),
+    *(postmaster.bulk, postmaster.cli, postmaster.health, postmaster.lifecycle),
+)
 
 
 def bulk(settings_file: str, first: int, last: int, name: str) -> int:

@@ -1,11 +1,13 @@
 /*
  * Ends the process at its n-th change to a file: preloaded, then armed with n by the program itself.
- * What is counted: write(2) in all its forms, and what else makes a change last or visible.
+ * What is counted: write(2) in all its forms, and what else makes a change last or visible; send(2) too,
+ * by which a database server is told.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/types.h>
 #include <sys/uio.h>
@@ -35,6 +37,7 @@ WRAP(ssize_t, write, (int fd, const void *from, size_t size), (fd, from, size))
 WRAP(ssize_t, pwrite, (int fd, const void *from, size_t size, off_t at), (fd, from, size, at))
 WRAP(ssize_t, pwrite64, (int fd, const void *from, size_t size, off64_t at), (fd, from, size, at))
 WRAP(ssize_t, writev, (int fd, const struct iovec *from, int parts), (fd, from, parts))
+WRAP(ssize_t, send, (int fd, const void *from, size_t size, int how), (fd, from, size, how))
 WRAP(int, ftruncate, (int fd, off_t size), (fd, size))
 WRAP(int, ftruncate64, (int fd, off64_t size), (fd, size))
 WRAP(int, fsync, (int fd), (fd))

@@ -17,11 +17,12 @@ from email.message import Message
 from functools import cache
 from pathlib import Path
 
-from postmaster.directory import passwords
+from postmaster.directory import passwords, users
+from postmaster.directory.database import open_directory
 from postmaster.lab.lifecycle import LabStatus
 from postmaster.settings import Settings, load_settings
 from postmaster.setup.prove import tls_context
-from tests.tools.building import Builder, open_builder
+from tests.tools.building import A, Builder, open_builder
 from tests.tools.loaded import Loaded
 
 PASSWORD = "correct horse battery"
@@ -94,6 +95,11 @@ class Lab:
 
     def port(self, name: str) -> int:
         return next(one.port for one in self.status.services if one.name == name)
+
+    def home(self, login: str) -> Path:
+        """The user's mail folder."""
+        with open_directory(self.settings) as directory, directory.read() as reading:
+            return users.mail_folder(self.settings.mail, users.show(reading, A(login)))
 
     def log(self) -> str:
         return (self.root / "log" / "mail.log").read_text(errors="replace")

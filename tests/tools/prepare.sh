@@ -10,7 +10,7 @@ SERVERS="postfix postfix-sqlite dovecot-core dovecot-imapd dovecot-pop3d dovecot
 dovecot-managesieved dovecot-sqlite postfix-pgsql dovecot-pgsql postgresql"
 BUILD="gcc libc6-dev"
 # What counts and packed logs are compared with; qshape, of Postfix, is written in Perl.
-LOGS="perl pflogsumm zstd xz-utils"
+LOGS="perl pflogsumm bzip2 zstd xz-utils"
 # What shows reports as people see them.
 BROWSER="chromium chromium-driver"
 # What health is run by: systemd-analyze verifies the units; no service of either is started.
@@ -94,14 +94,29 @@ packages() {
 }
 
 # What `make test-full` needs besides: clean roots are made with the first, journals with the second, the
-# others are a webmail.
+# others are a webmail, and what directories of other systems are made with.
 FULL="debootstrap systemd-journal-remote
-roundcube-core roundcube-sqlite3 php-cli php-sqlite3 php-mbstring php-intl php-xml"
+roundcube-core roundcube-sqlite3 php-cli php-sqlite3 php-mbstring php-intl php-xml
+mariadb-server php-mysql php-pgsql"
 
 packages_full() {
     # shellcheck disable=SC2086
     if is_debian && [ "$(id -u)" = 0 ] && wanted=$(missing $FULL) && [ -n "$wanted" ]; then
         install_quietly $wanted
+    fi
+    unpack_postfixadmin
+}
+
+# Not installed: that would set up a web server and a database of the machine's.
+unpack_postfixadmin() {
+    if is_debian && [ ! -d .cache/postfixadmin ]; then
+        say "unpacking postfixadmin into .cache"
+        rm -rf .cache/new && mkdir -p .cache/new
+        if ! (cd .cache/new && apt-get -qq download postfixadmin 2>/dev/null && dpkg-deb -x ./*.deb .); then
+            say "postfixadmin could not be downloaded"
+            exit 1
+        fi
+        mv .cache/new .cache/postfixadmin
     fi
 }
 

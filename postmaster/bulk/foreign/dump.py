@@ -60,10 +60,11 @@ class Record:
 
 @dataclass(slots=True)
 class Rows:
-    """Tables by name, and rows that are none: (place, why)."""
+    """Tables by name, rows that are none as (place, why), and the tables with rows that nobody asked for."""
 
     tables: dict[str, list[Record]] = field(default_factory=dict)
     problems: list[tuple[str, str]] = field(default_factory=list)
+    others: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,10 @@ class _Token:
 
 
 def read(text: str, wanted: Collection[str]) -> Rows:
-    """The rows of these tables. Raises UsageError where a text or comment never ends."""
+    """The rows of these tables.
+
+    Raises UsageError where a text or comment never ends, or a table is there twice.
+    """
     reader = _Reader(text, wanted)
     reader.run()
     return reader.rows
@@ -99,6 +103,9 @@ class _Reader:
                 self._create()
             elif word == "COPY":
                 self._copy()
+            elif token.kind == "mark" and token.value == "\\":  # a command of psql's ends with its line
+                end = self._text.find("\n", self._at)
+                self._at = end if end >= 0 else len(self._text)
             elif token.value != ";":
                 self._skip()
 
@@ -188,7 +195,13 @@ class _Reader:
                 is_first = depth == 1 and token.kind == "mark" and token.value == ","
                 if token.kind == "mark":
                     depth += {"(": 1, ")": -1}.get(token.value, 0)
+            if name in self._wanted and name in self._columns:
+                raise UsageError(
+                    f"{self._place(token.at)}: the table {name} is there twice",
+                    hint="make the dump of that one database alone",
+                )
             self._columns[name] = columns
+            self._found(name)
         self._skip_from(token)
 
     def _skip_from(self, token: _Token) -> None:
@@ -217,8 +230,7 @@ class _Reader:
         while token.kind == "mark" and token.value == "(":
             place = self._place(token.at) if name in self._wanted else ""
             values = self._values()
-            if name in self._wanted:
-                self._add(name, place, columns, values)
+            self._add(name, place, columns, values)
             token = self._next()
             if token.kind == "mark" and token.value == ",":
                 token = self._next()
@@ -255,6 +267,7 @@ class _Reader:
             words.append(token.value.upper())
         if words[:2] != ["FROM", "STDIN"]:
             return
+        self._found(name)
         place = self._place(self._at)
         at = self._text.find("\n", self._at) + 1
         while at:
@@ -262,7 +275,9 @@ class _Reader:
             line = self._text[at : end if end >= 0 else len(self._text)]
             if line.rstrip("\r") == "\\.":
                 break
-            if name in self._wanted and (line or end >= 0):
+            if name not in self._wanted:
+                self.rows.others.add(name)
+            elif line or end >= 0:
                 values = [self._copied(one) for one in line.split("\t")]
                 self._add(name, self._place(at), columns, values)
             at = end + 1
@@ -276,8 +291,15 @@ class _Reader:
             return None
         return re.sub(r"\\(.)", lambda m: _ESCAPES.get(m[1], m[1]), text) if "\\" in text else text
 
+    def _found(self, name: str) -> None:
+        """A table without rows is there too."""
+        if name in self._wanted:
+            self.rows.tables.setdefault(name, [])
+
     def _add(self, name: str, place: str, columns: list[str] | None, values: list[str | None]) -> None:
-        if columns is None:
+        if name not in self._wanted:
+            self.rows.others.add(name)
+        elif columns is None:
             self.rows.problems.append((place, f"a row of {name}, whose columns are nowhere named"))
         elif len(columns) != len(values):
             self.rows.problems.append(

@@ -1,5 +1,9 @@
 """What importers share: entries from foreign values, hashes as Dovecot knows them, and where the mail is.
 
+An address `@example.net` that leads to `@example.org` alone is an alias domain, whichever system says it. An
+alias domain has no addresses of its own here, so aliases in one are left out and named; one with users stays
+a domain.
+
 Mail stays where it is. A user's folder here is `mail.root/mail_id` with the mail in `Maildir` inside it, and
 a `mail_id` may be a path; so whose old folder is below the mail root keeps it. If the mail is in the folder
 itself, a link `Maildir -> .` is all that is missing, and a folder elsewhere has to be moved: for each such
@@ -9,11 +13,12 @@ user there is a Move with the command to type.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from postmaster.address import Domain
 from postmaster.bulk import fields
 from postmaster.directory import passwords
 from postmaster.directory.entries import Entry, Listed
@@ -22,6 +27,7 @@ from postmaster.errors import PasswordError, PostmasterError, UsageError
 
 #: Schemes that are stored and weak: of those Dovecot 2.4 takes none unless `auth_allow_weak_schemes` is set.
 WEAK = frozenset({"MD5-CRYPT", "SSHA"})
+_NAMED = 40  # tables or files that are not read; an application beside the directory can have a hundred
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +47,8 @@ class Gathered:
     old_root: Path
     wanted: Wanted = field(default_factory=Wanted)
     moves: list[Move] = field(default_factory=list)
+    twins: list[tuple[str, str, str]] = field(default_factory=list)  # (place, alias domain, of which)
+    _noted: set[str] = field(default_factory=set)
 
     def entry(self, place: str, kind: str, title: str, **given: Any) -> Entry | None:
         """An entry from texts, numbers and booleans, or a problem."""
@@ -53,34 +61,49 @@ class Gathered:
         return found
 
     def problem(self, place: str, kind: str, title: str, message: str) -> None:
-        self.wanted.problems.append(Problem(place, kind, title[:100], message))
+        found = Problem(place, kind, title[:100], message)
+        before = self.wanted.problems[-1:]
+        if not before or replace(before[0], kind=kind) != found:  # a row is bad once, as whatever it is read
+            self.wanted.problems.append(found)
 
     def note(self, text: str) -> None:
         """Something that has no counterpart here."""
-        if text not in self.wanted.notes:
+        if text not in self._noted:
+            self._noted.add(text)
             self.wanted.notes.append(text)
 
-    def domain(self, place: str, name: str, alias_of: str | None = None) -> None:
-        self.entry(place, "domain", name, domain=name, alias_of=alias_of)
+    def administrator(self, address: str) -> None:
+        self.note(f"{address} is an administrator there, and administrators here are the system's")
 
-    def password(self, address: str, text: str, scheme: str = "") -> str:
+    def not_read(self, names: Collection[str]) -> None:
+        """Name the tables or files of a source that are not read though there is something in them."""
+        if names:
+            more = len(names) - _NAMED
+            shown = ", ".join(name[:64] for name in sorted(names)[:_NAMED])
+            self.note(f"not read, as there is no counterpart here: {shown}{f' and {more} more' * (more > 0)}")
+
+    def domain(self, place: str, name: str) -> None:
+        self.entry(place, "domain", name, domain=name)
+
+    def alias_domain(self, place: str, name: str, alias_of: str) -> None:
+        """A domain whose addresses are those of another; `settle` decides whether it can be one here."""
+        self.twins.append((place, name, alias_of))
+
+    def password(self, address: str, text: str) -> str:
         """The hash, or an empty text for one that is not stored, which is noted."""
         text = text.strip()
         if not text or text.startswith(("!", "*")) or text.lower() in ("x", "{plain}*", "nologin"):
             self.note(f"{address} has no password there")
             return ""
-        for candidate in (text, f"{{{scheme}}}{text}" if scheme and not text.startswith("{") else text):
-            try:
-                found = passwords.check_hash(candidate)
-            except PasswordError as error:
-                reason = error.message
-                continue
-            name = found.partition("}")[0].lstrip("{")
-            if name in WEAK:
-                self.note(f"{address} has a weak hash ({name}), and Dovecot 2.4 refuses weak schemes")
-            return found
-        self.note(f"{address} comes without a password: {reason}")
-        return ""
+        try:
+            found = passwords.check_hash(text)
+        except PasswordError as error:
+            self.note(f"{address} comes without a password: {error.message}")
+            return ""
+        name = found.partition("}")[0].lstrip("{")
+        if name in WEAK:
+            self.note(f"{address} has a weak hash ({name}), and Dovecot 2.4 refuses weak schemes")
+        return found
 
     def user(
         self,
@@ -88,13 +111,12 @@ class Gathered:
         address: str,
         *,
         password: str = "",
-        scheme: str = "",
         folder: str | None = None,
         inside: str = "",
         **given: Any,
     ) -> None:
         """A user. `folder` is where the home is, absolute or below the old root; the mail is in `inside`."""
-        hashed = self.password(address, password, scheme)
+        hashed = self.password(address, password)
         name = str(given.pop("name", "") or "")
         if not name.isprintable() or len(name) > 200:
             self.note(f"{address}: the name is left out, as it is too long or not printable")
@@ -131,11 +153,32 @@ class Gathered:
         return mail_id, Move(address, str(home / inside), f"ln -s {shlex.quote(store)} {where}/Maildir")
 
     def alias(self, place: str, address: str, targets: Sequence[str], **given: Any) -> None:
-        self.entry(place, "alias", address, address=address, targets=list(targets), **given)
+        if address.startswith("@") and len(targets) == 1 and targets[0].startswith("@"):
+            self.alias_domain(place, address[1:], targets[0][1:])
+        else:
+            self.entry(place, "alias", address, address=address, targets=list(targets), **given)
 
     def forward(self, place: str, address: str, targets: Sequence[str], *, keep_copy: bool = True) -> None:
         if targets:
             self.entry(place, "forward", address, address=address, targets=list(targets), keep_copy=keep_copy)
+
+    def route(self, place: str, address: str, targets: Iterable[str], people: Collection[str]) -> None:
+        """Where an address leads: of one of these users (in small letters) a forward, else an alias."""
+        keeps, others = own_and_others(address, targets)
+        if address.lower() in people:
+            self.forward(place, address, others, keep_copy=keeps)
+        elif others:
+            self.alias(place, address, others)
+        elif keeps:
+            self.problem(
+                place, "alias", address, "leads to itself alone, and there is no mailbox of that name"
+            )
+
+    def senders(self, place: str, address: str, logins: Iterable[str], people: Collection[str]) -> None:
+        """Grants for those of these who are users (in small letters), where a system lets them send as it."""
+        for login in dict.fromkeys(one.strip().lower() for one in logins):
+            if login in people and login != address.lower():
+                self.entry(place, "grant", address, user=login, address=address)
 
     def domains_of_addresses(self) -> None:
         """A system that names no domains hosts those of its users and aliases."""
@@ -145,6 +188,29 @@ class Gathered:
             if one.entry.kind in ("user", "alias") and name.ascii not in named:
                 named.add(name.ascii)
                 self.domain(one.place, name.ascii)
+
+    def settle(self) -> None:
+        """Make alias domains of what the source calls so, now that all its addresses are known."""
+        listed = self.wanted.listed
+        homes = {one.entry.home for one in listed if one.entry.kind == "user"}
+        named = {one.entry.home for one in listed if one.entry.kind == "domain"}
+        made: dict[Domain, Listed] = {}
+        for place, name, alias_of in dict.fromkeys(self.twins):
+            twin = self.entry(place, "domain", name, domain=name, alias_of=alias_of)
+            if twin is None:
+                continue
+            one = listed.pop()
+            if twin.home not in homes:
+                made.setdefault(twin.home, one)
+                continue
+            self.note(f"{name} leads to {alias_of} as a whole there, and stays a domain, as it has users")
+            if twin.home not in named:
+                named.add(twin.home)
+                self.domain(place, name)
+        for one in listed:
+            if one.entry.home in made and one.entry.kind == "alias":
+                self.note(f"alias {one.entry.title} is left out, as its domain is an alias domain")
+        listed[:] = [*(one for one in listed if one.entry.home not in made), *made.values()]
 
 
 def own_and_others(address: str, targets: Iterable[str]) -> tuple[bool, list[str]]:

@@ -1,24 +1,22 @@
-"""Mail-in-a-Box: `users.sqlite` with tables `users` and `aliases` (and since 0.52 `auto_aliases`).
+"""Mail-in-a-Box: `users.sqlite` with tables `users` and `aliases`, and since 0.52 `auto_aliases`.
 
-An alias `@example.net` with the one target `@example.org` is an alias domain. `permitted_senders` are grants.
+An alias goes before the user of the same address, and one without targets is only there for its
+`permitted_senders`. Who may send as an address are those, or where there are none, the users it leads to.
 """
 
 from __future__ import annotations
 
-from postmaster.bulk.foreign.gathering import Gathered, own_and_others
-from postmaster.bulk.foreign.tables import read
+from postmaster.bulk.foreign.gathering import Gathered
+from postmaster.bulk.foreign.tables import take
 
 ROOT = "/home/user-data/mail/mailboxes"
 SOURCE = "users.sqlite, below /home/user-data/mail"
-_LOST = ("mfa",)
 
 
 def gather(source: str, into: Gathered) -> None:
-    found = read(source, ("users", "aliases", "auto_aliases", *_LOST), needed=("users", "aliases"))
-    for place, why in found.problems:
-        into.problem(place, "", "", why)
+    tables = take(source, ("users", "aliases", "auto_aliases"), into, needed=("users", "aliases"))
     people = set()
-    for row in found.tables["users"]:
+    for row in tables["users"]:
         address = row.text("email")
         local, _, domain = address.lower().rpartition("@")
         people.add(address.lower())
@@ -31,29 +29,26 @@ def gather(source: str, into: Gathered) -> None:
             quota_bytes=None if quota in ("", "0") else quota,
         )
         if row.text("privileges").strip():
-            into.note(f"{address} is an administrator there, and administrators here are the system's")
-    rows = [*found.tables["aliases"], *found.tables.get("auto_aliases", [])]
+            into.administrator(address)
     seen = set()
-    for row in rows:
+    for row in [*tables["aliases"], *tables["auto_aliases"]]:
         address = row.text("source")
         if address.lower() in seen:
             continue  # what was set by hand goes before what comes by itself
         seen.add(address.lower())
-        targets = [
-            one.strip() for one in row.text("destination").replace("\n", ",").split(",") if one.strip()
-        ]
-        if address.startswith("@") and len(targets) == 1 and targets[0].startswith("@"):
-            into.domain(row.place, address[1:], targets[0][1:])
-            continue
-        keeps, others = own_and_others(address, targets)
-        if address.lower() in people:
-            into.forward(row.place, address, others, keep_copy=keeps)
-        elif others:
-            into.alias(row.place, address, others)
-        for login in row.text("permitted_senders").replace("\n", ",").split(","):
-            if login.strip() and login.strip().lower() != address.lower():
-                into.entry(row.place, "grant", address, user=login.strip(), address=address)
+        targets = _items(row.text("destination"))
+        into.route(row.place, address, targets, people)
+        permitted = row.values.get("permitted_senders")
+        if permitted is not None:
+            logins = _items(permitted)
+            into.senders(row.place, address, logins, people)
+            for login in logins:
+                if login.lower() not in people:
+                    into.note(f"{login[:100]} may send as {address} there, and is no user")
+        elif not address.startswith("@"):
+            into.senders(row.place, address, targets, people)
     into.domains_of_addresses()
-    for name in _LOST:
-        if lost := found.tables.get(name):
-            into.note(f"{len(lost)} rows of {name} have no counterpart here")
+
+
+def _items(text: str) -> list[str]:
+    return [one.strip() for one in text.replace("\n", ",").split(",") if one.strip()]

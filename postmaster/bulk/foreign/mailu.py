@@ -1,6 +1,7 @@
 """Mailu: its database (`main.db`, or by URL), or what `config-export --secrets` writes as YAML.
 
-In the YAML what has its default is left out; a quota is 1000000000 then.
+In the YAML what has its default is left out; a quota is 1000000000 then. Mailu asks for users before aliases,
+so an alias of a user's address does nothing there. Who may send as an alias are the users it leads to.
 """
 
 from __future__ import annotations
@@ -11,34 +12,35 @@ from typing import Any
 
 from postmaster.bulk.foreign.dump import Record, Rows
 from postmaster.bulk.foreign.gathering import Gathered, own_and_others
-from postmaster.bulk.foreign.tables import content, read
+from postmaster.bulk.foreign.tables import content, take, told
 from postmaster.bulk.reading import DOCUMENT_LIMIT, decoded
 from postmaster.errors import UsageError
 
 ROOT = "/mail"
 SOURCE = "main.db, a database URL, a dump, or the YAML of config-export"
-_LOST = ("relay", "token", "fetch", "manager")
+_TABLES = ("domain", "alternative", "user", "alias")
+#: What stands inside the users of the YAML and is a table of its own in the database.
+_INSIDE = {"tokens": "token", "fetches": "fetch", "manager_of": "manager"}
+_HIDDEN = "<hidden>"  # what config-export writes without --secrets
 _QUOTA = 10**9
 
 
 def gather(source: str, into: Gathered) -> None:
-    tables = ("domain", "alternative", "user", "alias", *_LOST)
-    is_yaml = "://" not in source and Path(source).suffix in (".yml", ".yaml")
-    found = _of_yaml(source) if is_yaml else read(source, tables, needed=("domain", "user", "alias"))
-    for place, why in found.problems:
-        into.problem(place, "", "", why)
-    for row in found.tables.get("domain", []):
+    if "://" not in source and Path(source).suffix in (".yml", ".yaml"):
+        rows = _of_yaml(source)
+        told(rows, into)
+        tables = {name: rows.tables.get(name, []) for name in _TABLES}
+    else:
+        tables = dict(take(source, _TABLES, into, needed=("domain", "user", "alias")))
+    for row in tables["domain"]:
         into.domain(row.place, row.text("name"))
-    for row in found.tables.get("alternative", []):
-        into.domain(row.place, row.text("name"), row.text("domain_name"))
-    people = {_email(row).lower() for row in found.tables.get("user", [])}
-    for row in found.tables.get("user", []):
+    for row in tables["alternative"]:
+        into.alias_domain(row.place, row.text("name"), row.text("domain_name"))
+    people = {_email(row).lower() for row in tables["user"]}
+    for row in tables["user"]:
         _user(row, into)
-    for row in found.tables.get("alias", []):
+    for row in tables["alias"]:
         _alias(row, people, into)
-    for name in _LOST:
-        if lost := found.tables.get(name):
-            into.note(f"{len(lost)} rows of {name} have no counterpart here")
 
 
 def _email(row: Record) -> str:
@@ -48,11 +50,14 @@ def _email(row: Record) -> str:
 def _user(row: Record, into: Gathered) -> None:
     address = _email(row)
     quota = row.number("quota_bytes") if row.text("quota_bytes") else _QUOTA
-    enabled = row.flag("enabled")
+    enabled, password = row.flag("enabled"), row.text("password")
+    if password == _HIDDEN:
+        into.note("the passwords are hidden in the file: write it with config-export --secrets")
+        password = ""
     into.user(
         row.place,
         address,
-        password=row.text("password"),
+        password=password,
         name=row.text("displayed_name"),
         folder=address.lower(),
         quota_bytes=quota if quota > 0 else None,
@@ -66,7 +71,9 @@ def _user(row: Record, into: Gathered) -> None:
     if row.flag("reply_enabled", default=False):
         into.note(f"{address} answers by itself there, which a Sieve script does here")
     if row.flag("global_admin", default=False):
-        into.note(f"{address} is an administrator there, and administrators here are the system's")
+        into.administrator(address)
+    if row.flag("allow_spoofing", default=False):
+        into.note(f"{address} may send as anybody there, which nobody may here")
 
 
 def _alias(row: Record, people: set[str], into: Gathered) -> None:
@@ -77,11 +84,13 @@ def _alias(row: Record, people: set[str], into: Gathered) -> None:
             into.problem(row.place, "alias", address, "is a pattern; here a catch-all takes the whole domain")
             return
         address = f"@{domain}"
-    keeps, others = own_and_others(address, row.text("destination").split(","))
+    targets = row.text("destination").split(",")
     if address.lower() in people:
-        into.forward(row.place, address, others, keep_copy=keeps)
-    else:
-        into.alias(row.place, address, others)
+        into.note(f"alias {address} does nothing there, as there is a user of that address, and is left out")
+        return
+    into.route(row.place, address, targets, people)
+    if not address.startswith("@"):
+        into.senders(row.place, address, targets, people)
 
 
 def _of_yaml(source: str) -> Rows:
@@ -96,7 +105,8 @@ def _of_yaml(source: str) -> Rows:
     if not isinstance(whole, dict) or not isinstance(whole.get("user"), list):
         raise UsageError(f"{source} has no users", hint="write it with: mailu config-export --secrets")
     rows = Rows()
-    for name in ("domain", "user", "alias", *_LOST):
+    rows.others = {str(name) for name, items in whole.items() if name not in _TABLES and items}
+    for name in ("domain", "user", "alias"):
         items = whole.get(name)
         for number, item in enumerate(items if isinstance(items, list) else [], 1):
             place = f"{name} {number}"
@@ -106,6 +116,8 @@ def _of_yaml(source: str) -> Rows:
             rows.tables.setdefault(name, []).append(
                 Record(place, {str(key): _plain(value) for key, value in item.items()})
             )
+            if name == "user":
+                rows.others |= {table for key, table in _INSIDE.items() if item.get(key)}
             alternatives = item.get("alternatives") if name == "domain" else None
             for one in alternatives if isinstance(alternatives, list) else []:
                 other = one.get("name") if isinstance(one, dict) else one

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 from postmaster.bulk.foreign.dump import lines
 from postmaster.bulk.foreign.gathering import Gathered
@@ -15,8 +16,10 @@ from postmaster.errors import UsageError
 ROOT = "/var/vmail"
 SOURCE = "the file"
 _RULE = re.compile(
-    r"(?:userdb_)?quota_(?:rule|storage_size)=(?:\*:(?:storage|bytes)=)?([0-9]+[KMGTkmgt]?)", re.ASCII
+    r"(?:userdb_)?quota_(?:rule|storage_size)=(?:\*:(storage|bytes)=)?([0-9]{1,15}[BKMGT]?)",
+    re.ASCII | re.IGNORECASE,
 )
+_NO_LOGIN = ("nologin", "nologin=y", "nologin=yes")
 
 
 def gather(source: str, into: Gathered) -> None:
@@ -36,21 +39,33 @@ def gather(source: str, into: Gathered) -> None:
             name=parts[4].partition(",")[0] if len(parts) > 4 else "",
             folder=home or None,
             inside="Maildir",
-            quota_bytes=_quota(address, extra, into),
-            login="nologin" not in extra.split() and "nologin=y" not in extra.split(),
+            **extra_fields(address, extra, into),
         )
-        for one in extra.split():
-            if _RULE.fullmatch(one) is None and one not in ("nologin", "nologin=y"):
-                into.note(f"{address}: the field {one[:60]!r} has no counterpart here")
     into.domains_of_addresses()
 
 
-def _quota(address: str, extra: str, into: Gathered) -> int | None:
-    for one in extra.split():
-        found = _RULE.fullmatch(one)
-        if found is not None:
-            try:
-                return parse_size(found[1])
-            except UsageError:
-                into.note(f"{address}: the quota {found[1]} is none")
-    return None
+def extra_fields(address: str, text: str, into: Gathered) -> dict[str, Any]:
+    """What a user's extra fields say: `login`, `quota_bytes`; the others are noted."""
+    found: dict[str, Any] = {"login": True, "quota_bytes": None}
+    for one in text.split():
+        rule = _RULE.fullmatch(one)
+        if rule is not None:
+            found["quota_bytes"] = _quota(address, rule[1], rule[2], into)
+        elif one.lower() in _NO_LOGIN:
+            found["login"] = False
+        else:
+            into.note(f"{address}: the field {one[:60]!r} has no counterpart here")
+    return found
+
+
+def _quota(address: str, unit: str | None, size: str, into: Gathered) -> int | None:
+    """Bytes; a `storage` without a unit is in KiB (Dovecot 2.3, Quota Rules). None for no limit."""
+    if not size.strip("0Bb"):
+        return None
+    try:
+        quota = parse_size(size)
+    except UsageError:
+        into.note(f"{address}: the quota {size} is none")
+        return None
+    is_bare = size.isdigit() and (unit or "").lower() == "storage"
+    return quota << 10 if quota is not None and is_bare else quota

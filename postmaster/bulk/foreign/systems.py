@@ -42,4 +42,5 @@ def gather(
         if domain is not None:
             raise UsageError("--domain is for --from aliases alone")
         module.gather(source, into)
+    into.settle()
     return into

@@ -1,30 +1,24 @@
-"""ViMbAdmin: tables `domain`, `mailbox`, `alias`. As in PostfixAdmin a mailbox has an alias of its own."""
+"""ViMbAdmin: tables `domain`, `mailbox`, `alias`.
+
+As in PostfixAdmin a mailbox has an alias of its own; an alias domain is an alias `@example.net` that leads to
+`@example.org`.
+"""
 
 from __future__ import annotations
 
 from postmaster.bulk.foreign.gathering import Gathered
-from postmaster.bulk.foreign.postfixadmin import take_alias
-from postmaster.bulk.foreign.tables import read
+from postmaster.bulk.foreign.postfixadmin import take_alias, take_domains
+from postmaster.bulk.foreign.tables import take
 
 ROOT = "/srv/vmail"
 SOURCE = "a database URL, or a dump of it"
-_LOST = ("archive", "mailbox_pref", "directory_entry")
 
 
 def gather(source: str, into: Gathered) -> None:
-    found = read(source, ("domain", "mailbox", "alias", *_LOST), needed=("domain", "mailbox", "alias"))
-    for place, why in found.problems:
-        into.problem(place, "", "", why)
-    left_out = set()
-    for row in found.tables["domain"]:
-        name = row.text("domain")
-        if row.flag("active") and not row.flag("backupmx", default=False):
-            into.domain(row.place, name)
-        else:
-            into.note(f"domain {name} is not active or a backup MX there, and is left out with all in it")
-            left_out.add(name.lower())
+    tables = take(source, ("domain", "mailbox", "alias"), into, needed=("domain", "mailbox", "alias"))
+    left_out = take_domains(tables["domain"], into)
     people = set()
-    for row in found.tables["mailbox"]:
+    for row in tables["mailbox"]:
         address = row.text("username")
         if address.lower().rpartition("@")[2] in left_out:
             continue
@@ -57,8 +51,5 @@ def gather(source: str, into: Gathered) -> None:
             pop3=every or "POP3" in only,
             send=active and (every or "SMTP" in only),
         )
-    for row in found.tables["alias"]:
+    for row in tables["alias"]:
         take_alias(row, people, left_out, into)
-    for name in _LOST:
-        if lost := found.tables.get(name):
-            into.note(f"{len(lost)} rows of {name} have no counterpart here")

@@ -7,7 +7,17 @@ from typing import Annotated
 
 import typer
 
-from postmaster.cli.state import Output, Yes, confirm, print_record, say, state_of
+from postmaster.cli.state import (
+    Output,
+    Reason,
+    State,
+    Yes,
+    check_reason,
+    confirm,
+    print_record,
+    say,
+    state_of,
+)
 from postmaster.render.output import Format
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
@@ -47,22 +57,36 @@ def restore(
     context: typer.Context,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A copy that directory backup made.")],
     yes: Yes = False,
+    reason: Reason = None,
     output: Output = Format.table,
 ) -> None:
     """Put a copy in force: running servers see it at once. What was there before is kept beside.
 
-    Passwords are those of the copy again; so are locks.
+    Passwords and locks are those of the copy again, and so is the history; the restore is its last entry.
     """
     from postmaster.directory import backup as copying
+    from postmaster.errors import PartialError, PostmasterError
     from postmaster.lifecycle import removal
 
-    settings = state_of(context).settings
+    state = state_of(context)
+    settings = state.settings
+    check_reason(reason)
     found = copying.examine(file.absolute())
+    for login in _opened(state, copying.locked(found.file)):
+        say(f"note: {login} is locked, and no longer will be")
     confirm(f"Put the directory of {file} in force: {found.users} users, as of entry {found.entry}?", yes=yes)
     done = copying.restore(settings, file.absolute())
-    with state_of(context).directory("directory restore", publish=False) as directory:
-        published = directory.publish(rebuild=True)
-        removal.finish(directory)
+    with state.directory(f"directory restore {file.name}", reason=reason, publish=False) as directory:
+        try:
+            published = directory.publish(rebuild=True)
+            with directory.change() as change:
+                change.note()
+            failed = removal.finish(directory)
+        except PostmasterError as error:
+            raise PartialError(
+                f"the directory is restored, but not all that follows is done: {error.message}",
+                hint="run: postmaster publish --rebuild",
+            ) from error
     if done.before is not None and output is Format.table:
         say(f"undo: postmaster directory restore {done.before}")
     print_record(
@@ -76,3 +100,21 @@ def restore(
             "published": list(published.files),
         },
     )
+    if failed:
+        raise PartialError(
+            f"it is restored, but not all mail is where it belongs: {'; '.join(failed)}",
+            hint="what is left is done by the next: postmaster user trash purge",
+        )
+
+
+def _opened(state: State, in_copy: set[str]) -> list[str]:
+    """Who is locked now and is not in the copy; nobody where there is no directory that can be read."""
+    from postmaster.directory import users
+    from postmaster.errors import PostmasterError
+
+    try:
+        with state.directory("directory restore", publish=False) as directory, directory.read() as reading:
+            now, _ = users.locked(reading, None)
+    except PostmasterError:
+        return []
+    return [login for login in now if login not in in_copy]

@@ -9,6 +9,13 @@ import typer
 
 from postmaster.cli.directory.formats import As, Kind
 from postmaster.cli.directory.plans import COLUMNS, KEYS, problems, rows, say_problems, without_password
+from postmaster.cli.directory.wanted import (
+    count_in_clear,
+    hash_clear_text,
+    look_at_clear_text,
+    read_file,
+    say_clear_text,
+)
 from postmaster.cli.state import (
     DryRun,
     Output,
@@ -27,11 +34,13 @@ from postmaster.errors import ConfirmationError, ConflictError, PartialError, Po
 from postmaster.render.output import Format
 
 if TYPE_CHECKING:
-    from postmaster.directory.merge import Plan, Wanted
+    from postmaster.directory.merge import Plan
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
-File = Annotated[Path, typer.Argument(metavar="FILE", help="The description: YAML, TOML or JSON.")]
+File = Annotated[
+    Path, typer.Argument(metavar="FILE", help="The description: YAML, TOML or JSON; - is standard input.")
+]
 
 
 @app.command(
@@ -45,9 +54,11 @@ def diff(context: typer.Context, file: File, form: As = None, output: Output = F
     """
     from postmaster.directory import merge
 
-    wanted = _read(file, form)
-    with state_of(context).directory("directory diff") as directory, directory.read() as connection:
-        plan = merge.plan(connection, wanted, update=True, progress=progress())
+    wanted = read_file(file, form, but=Kind.csv)
+    with state_of(context).directory("directory diff") as directory:
+        look_at_clear_text(directory, wanted)
+        with directory.read() as connection:
+            plan = merge.plan(connection, wanted, update=True, progress=progress())
     _refuse(plan, output)
     print_rows(output, COLUMNS, rows(plan.differences, table=output is Format.table), KEYS)
     if output is Format.table:
@@ -77,14 +88,16 @@ def apply(
     Mail of users who are deleted goes to the trash. A new user without a hash in the file has no password
     until one is given.
     """
-    from postmaster.directory import merge
+    from postmaster.directory import clear_text, merge
     from postmaster.directory.entries import UserEntry
     from postmaster.lifecycle import removal
     from postmaster.lifecycle.rename import end_sessions
 
-    wanted = _read(file, form)
-    entry, failed = None, list[str]()
+    wanted = read_file(file, form, but=Kind.csv)
+    in_clear = count_in_clear(wanted)
+    entry, failed, hashes = None, list[str](), dict[str, str]()
     with state_of(context).directory(f"directory apply {file.name}", reason=reason) as directory:
+        texts = look_at_clear_text(directory, wanted)
         with directory.read() as connection:
             plan = merge.plan(connection, wanted, update=True, progress=progress())
         _refuse(plan, output)
@@ -99,6 +112,7 @@ def apply(
             )
         if plan.differences and not dry_run:
             confirm(f"Bring this about: {_summary(plan)}?", yes=yes)
+            hashes = hash_clear_text(plan, texts)
             with directory.change() as change:
                 # What was agreed to is what is done, whoever wrote meanwhile.
                 if merge.plan(change.connection, wanted, update=True).differences != plan.differences:
@@ -106,7 +120,7 @@ def apply(
                         "the directory was changed meanwhile", hint="look at the difference again"
                     )
                 with bar(len(plan.differences), "apply") as tell:
-                    merge.write(change, plan.differences, tell)
+                    merge.write(change, clear_text.fill(plan.differences, hashes), tell)
             entry = change.number
             gone = [
                 one.entry.address.ascii
@@ -116,7 +130,7 @@ def apply(
             try:
                 if gone:
                     end_sessions(directory.settings, gone)
-                    removal.finish(directory)
+                    failed += removal.finish(directory)
             except PostmasterError as error:
                 failed.append(error.message)
             if output is Format.table:
@@ -130,32 +144,22 @@ def apply(
                 "created": plan.count("create"),
                 "changed": plan.count("change"),
                 "deleted": plan.count("delete"),
+                "hashed": len(hashes),
                 "entry": entry,
                 "without_password": without_password(plan),
                 "differences": list(rows(plan.differences, table=False)),
                 "notes": plan.notes,
             },
         )
-    elif lacking := without_password(plan):
+    else:
+        say_clear_text(in_clear)
+    if output is Format.table and (lacking := without_password(plan)):
         say(f"note: without a password until one is given: {', '.join(lacking)}")
     if failed:
         raise PartialError(
             f"the directory is as the file says, but not everything else could be done: {'; '.join(failed)}",
             hint="what is left is done by the next: postmaster user trash purge",
         )
-
-
-def _read(file: Path, form: Kind | None) -> Wanted:
-    from postmaster.bulk import reading, writing
-    from postmaster.errors import UsageError
-
-    chosen = reading.form_of(file, writing.As(form.value) if form is not None else None)
-    if chosen is writing.As.csv:
-        raise UsageError(
-            "a description is in YAML, TOML or JSON", hint="a CSV is for: postmaster directory import"
-        )
-    progress()(f"reading {file}")
-    return reading.read(file, chosen)
 
 
 def _refuse(plan: Plan, output: Format) -> None:

@@ -10,8 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from postmaster.address import parse_domain
-from postmaster.cli.directory.formats import As, Kind, System
+from postmaster.cli.directory.formats import As, System
 from postmaster.cli.directory.plans import problems, say_problems, without_password
+from postmaster.cli.directory.wanted import (
+    count_in_clear,
+    hash_clear_text,
+    look_at_clear_text,
+    read_file,
+    say_clear_text,
+)
 from postmaster.cli.state import (
     DryRun,
     Output,
@@ -61,6 +68,7 @@ def export(
     A file is readable to its owner alone. The format follows its name, or --as; else it is JSON.
     """
     from postmaster.bulk import reading, writing
+    from postmaster.directory.domains import require
     from postmaster.directory.inventory import take
 
     names = {parse_domain(name).ascii for name in domain} if domain else None
@@ -72,6 +80,8 @@ def export(
         if file.exists() and not force:
             raise ExistsError(f"{file} is there already", hint="name another file, or add --force")
     with state_of(context).directory("directory export") as directory, directory.read() as connection:
+        for name in domain or ():
+            require(connection, parse_domain(name))
         entries = take(connection, domains=names, hashes=with_hashes)
         if file is None:
             writing.write(sys.stdout, chosen, entries, hashes=with_hashes)
@@ -101,7 +111,10 @@ def export(
 def import_(
     context: typer.Context,
     source: Annotated[
-        str, typer.Argument(metavar="FILE", help="What directory export writes, or a table of users.")
+        str,
+        typer.Argument(
+            metavar="FILE", help="What directory export writes, or a table of users; - is standard input."
+        ),
     ],
     form: As = None,
     system: Annotated[
@@ -129,13 +142,15 @@ def import_(
 ) -> None:
     """Take domains, users, aliases, forwards and grants from a file, all of it or nothing.
 
-    Nothing is removed, and what is there already with other values is refused without --update. A user
-    without a hash in the file has no password until one is given (user chpasswd, user password).
+    Nothing is removed, and what is there already with other values is refused without --update. A password
+    in clear text, as {PLAIN}password, is hashed. A user without either has no password until one is given
+    (user chpasswd, user password).
     """
     if system is None:
         if old_root is not None or domain is not None:
             raise UsageError("--mail-root and --domain are for --from alone")
-        wanted, moves = _read(source, form), None
+        wanted, moves = read_file(Path(source), form), None
+        wanted.manages = frozenset()  # an import takes nothing away
     else:
         from postmaster.bulk.foreign import systems
 
@@ -146,17 +161,6 @@ def import_(
         found = systems.gather(system.value, source, settings.mail, old_root=old_root, domain=domain)
         wanted, moves = found.wanted, found.moves
     _bring_in(context, wanted, source, update, keep_going, dry_run, reason, output, moves)
-
-
-def _read(source: str, form: Kind | None) -> Wanted:
-    from postmaster.bulk import reading, writing
-
-    file = Path(source)
-    given = writing.As(form.value) if form is not None else None
-    progress()(f"reading {file}")
-    wanted = reading.read(file, reading.form_of(file, given))
-    wanted.manages = frozenset()  # an import takes nothing away
-    return wanted
 
 
 def _bring_in(
@@ -170,25 +174,33 @@ def _bring_in(
     output: Format,
     moves: list[Move] | None,
 ) -> None:
-    from postmaster.directory import merge
+    from postmaster.directory import clear_text, merge
 
     state = state_of(context)
     entry = None
+    in_clear = count_in_clear(wanted)
     name = "env" if source.startswith("env:") else Path(source.partition("?")[0]).name
-    with (
-        state.directory(f"directory import {name}", reason=reason) as directory,
-        directory.change(keep=not dry_run) as change,
-    ):
-        plan = merge.plan(change.connection, wanted, update=update, progress=progress())
-        refused = bool(plan.problems) and not keep_going
-        if not refused and not dry_run:
-            with bar(len(plan.differences), "import") as tell:
-                merge.write(change, plan.differences, tell)
-            entry = change.number
-            progress()("publishing")
+    with state.directory(f"directory import {name}", reason=reason) as directory:
+        hashes: dict[str, str] = {}
+        texts = look_at_clear_text(directory, wanted) if in_clear else {}
+        if texts and not dry_run:
+            with directory.read() as connection:
+                plan = merge.plan(connection, wanted, update=update)
+            if keep_going or not plan.problems:
+                hashes = hash_clear_text(plan, texts)
+        with directory.change(keep=not dry_run) as change:
+            plan = merge.plan(change.connection, wanted, update=update, progress=progress())
+            refused = bool(plan.problems) and not keep_going
+            if not refused and not dry_run:
+                differences = clear_text.fill(plan.differences, hashes)
+                with bar(len(differences), "import") as tell:
+                    merge.write(change, differences, tell)
+                entry = change.number
+                progress()("publishing")
     lacking = without_password(plan)
     if output is Format.table:
         say_problems(plan)
+        say_clear_text(in_clear)
         if lacking and not refused:
             named = ", ".join(lacking[:WITHOUT_PASSWORD])
             named += f" and {len(lacking) - WITHOUT_PASSWORD} more" if len(lacking) > WITHOUT_PASSWORD else ""
@@ -207,6 +219,7 @@ def _bring_in(
             "changed": 0 if refused else plan.count("change"),
             "unchanged": plan.unchanged,
             "refused": len(plan.problems),
+            "hashed": len(hashes),
             "entry": entry,
         }
         if output is not Format.table:

@@ -46,6 +46,7 @@ def install(
     stays.
     """
     from postmaster.health import schedule as timers
+    from postmaster.health.report.send import NOBODY
 
     if systemd and cron:
         raise UsageError(
@@ -54,7 +55,7 @@ def install(
     settings = state_of(context).settings
     wanted = timers.schedule(settings, every, daily, to)
     if not (to or settings.health.report_to or settings.mail.postmaster):
-        raise UsageError("nobody is named to send reports to", hint="--to ADDRESS, or set health.report_to")
+        raise UsageError("nobody is named to send reports to", hint=f"--to ADDRESS, or {NOBODY}")
     kind = "systemd" if systemd else "cron" if cron else timers.detect()
     _show(timers.install(wanted, kind, dry_run=dry_run), output, contents=dry_run)
     if not dry_run:

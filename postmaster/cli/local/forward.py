@@ -46,9 +46,9 @@ def show(context: typer.Context, user: User, output: Output = Format.table) -> N
     with open_server(state_of(context).settings) as server:
         name, extension = server.addressing.split_extension(user)
         account = _account(name)
-        forward_path, delimiter = server.parameters["forward_path"], server.addressing.delimiter
-        looked = [str(path) for path, _ in paths(forward_path, account, extension, delimiter)]
-        found = find_forward(forward_path, account, extension, delimiter)
+        forward_path, domain = server.parameters["forward_path"], server.addressing.myorigin
+        looked = [str(path) for path, _ in paths(forward_path, account, extension, domain)]
+        found = find_forward(forward_path, account, extension, domain)
     print_record(
         output,
         {

@@ -217,6 +217,7 @@ def _perform(
     bounce_wait: float = 60.0,
 ) -> None:
     from postmaster.queue import act, trash
+    from postmaster.queue.outsiders import outsiders
     from postmaster.queue.store import Item
 
     with prepared(context, verb) as begun:
@@ -226,7 +227,7 @@ def _perform(
             return
         begun.check_size(found, asked.most)
         if verb == "bounce" and not bounce_outsiders:
-            _refuse_outsiders(act.outsiders(found.messages, begun.places), found)
+            _refuse_outsiders(outsiders(found.messages, begun.places), found)
         if verb in ("delete", "redirect") and keep_copy:
             trash.check_space(begun.store, begun.settings.queue, found.bytes)
         begun.ask(_question(verb, found, address, keep_copy), found, asked.yes)

@@ -273,4 +273,6 @@ def _plan_table(found: Plan) -> dict[str, Any]:
 
 
 def _line(one: Done) -> str:
-    return f"{one.message.queue_id}: {one.outcome}" + (f", {one.detail}" if one.detail else "")
+    # Why a flush stopped is the same for all that it did not try, and is said once.
+    detail = "" if one.outcome == "not tried" else one.detail
+    return f"{one.message.queue_id}: {one.outcome}" + (f", {detail}" if detail else "")

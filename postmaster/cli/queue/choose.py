@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 HINT = "put the whole filter in single quotes, as in 'sender=*@shop.example and reason~\"too many\"'"
 
 
+_SIGNS = set("()=~<>!")  # what makes a word a part of a filter
+
+
 class Source(StrEnum):
     spool = "spool"
     postqueue = "postqueue"
@@ -222,6 +225,7 @@ def _from_words(words: list[str]) -> tuple[list[Node], tuple[str, ...], bool]:
     split at its spaces.
     """
     from postmaster.queue.expression import FilterError, any_of, parse, parse_word
+    from postmaster.queue.tree import KEYWORDS
 
     if words == ["-"]:
         words = sys.stdin.read().split()
@@ -241,6 +245,11 @@ def _from_words(words: list[str]) -> tuple[list[Node], tuple[str, ...], bool]:
     try:
         return [parse(" ".join(words))], (), False
     except FilterError as error:
+        if found and not any(word.lower() in KEYWORDS or set(word) & _SIGNS for word in words):
+            unknown = words[singles.index(None)][:100]
+            raise FilterError(
+                f"{unknown} is no queue ID or address", hint="postmaster queue list shows what is there"
+            ) from None
         if len(words) > 1:
             raise FilterError(error.message, hint=HINT, detail=error.detail) from None
         raise

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,8 +14,7 @@ from postmaster.cli.queue.choose import Chosen, choosing, where
 from postmaster.cli.queue.rows import (
     COLUMNS,
     DEFAULT_COLUMNS,
-    LEFT_OUT,
-    WIDE,
+    ROOM,
     column,
     fitted,
     json_line,
@@ -42,8 +41,6 @@ SORT_LIMIT = 100_000  # messages that are sorted without --limit; each takes hal
 
 #: What stands before, between and after rows of JSON, and instead of none.
 SEPARATORS = {Format.jsonl: ("", "\n", "\n", ""), Format.json: ("[\n  ", ",\n  ", "\n]\n", "[]\n")}
-
-__all__ = ["find", "list_", "row"]
 
 
 def complete_columns(incomplete: str) -> list[str]:
@@ -120,8 +117,8 @@ class View:
         """The columns of a table."""
         if self.keys is not None:
             return self.keys
-        narrow = self.width is not None and self.width < WIDE
-        return [key for key in DEFAULT_COLUMNS if not (narrow and key in LEFT_OUT)]
+        width = self.width
+        return [key for key in DEFAULT_COLUMNS if width is None or width >= ROOM.get(key, 0)]
 
     @property
     def width(self) -> int | None:
@@ -252,8 +249,11 @@ def _print(view: View, found: Iterable[Message]) -> None:
         rows = map(row, found) if keys is None else (picked_row(one, keys) for one in found)
         print_rows(view.output, [Column(key, key) for key in keys or row_keys()], rows)
         return
-    shown = view.shown
-    cells: Iterator[dict[str, str]] = (table_row(one, shown) for one in found)
+    shown, waiting = view.shown, iter(found)
+    if (first := next(waiting, None)) is None:
+        say("no messages")
+        return
+    cells: Iterator[dict[str, str]] = (table_row(one, shown) for one in chain((first,), waiting))
     if view.width is not None:
         cells = fitted(cells, shown, view.width)
     print_rows(view.output, table_columns(shown), cells)
@@ -272,13 +272,3 @@ def _write_json(view: View, blocks: Iterable[str]) -> None:
 def row_keys() -> list[str]:
     """The keys of the JSON contract."""
     return [key for key in COLUMNS if key not in ("age", "reason", "dsn")]
-
-
-def find(context: typer.Context, queue_ids: list[str]) -> dict[str, Message]:
-    """The messages with these IDs, or all of them without any."""
-    from postmaster.queue.read import find as find_them
-    from postmaster.queue.read import messages as read
-
-    settings = state_of(context).settings
-    found = find_them(settings, Listing(), queue_ids) if queue_ids else read(settings, Listing())
-    return {m.queue_id: m for m in found}

@@ -235,9 +235,8 @@ DEFAULT_COLUMNS = (
     "reason",
 )
 
-#: What a terminal of less than WIDE characters has no room for beside the texts.
-WIDE = 100
-LEFT_OUT = ("next_retry", "message_size")
+#: What a terminal has room for only from so many characters on. The ID is always whole, as it is copied.
+ROOM = {"next_retry": 100, "message_size": 100, "sender": 78, "queue_name": 64, "recipients": 54}
 
 #: Whose text is shortened where the terminal is narrow, in this order: the reason last.
 _SHORTENED = ("helo_name", "client_name", "sasl_username", "damage", "sender", "recipients", "reason")

@@ -76,7 +76,10 @@ def unlock(
     reason: Reason = None,
     output: Output = Format.table,
 ) -> None:
-    """Open a locked account with a new password. Held mail stays on hold until it is released."""
+    """Open a locked account with a new password; the one it has is refused, as somebody else may know it.
+
+    Held mail stays on hold until it is released.
+    """
     from postmaster.directory import users
     from postmaster.errors import RuleError
     from postmaster.lifecycle import lock as locking
@@ -87,7 +90,12 @@ def unlock(
             user = users.show(reading, where)  # before anybody is asked for a password
         if user.locked_at is None:
             raise RuleError(f"{user.address} is not locked", hint=f"postmaster user password {user.address}")
-        hashed, generated = ask_secret(where, password_stdin, hash_stdin, generate)
+
+        def check(password: str) -> None:
+            with directory.read() as reading:
+                users.refuse_again(reading, where, password)
+
+        hashed, generated = ask_secret(where, password_stdin, hash_stdin, generate, check=check)
         opened = locking.unlock(directory, where, hashed, keep_app_passwords=keep_app_passwords)
     login = opened.user.address.ascii
     if output is Format.table:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -26,9 +27,14 @@ SECRET_LIMIT = 4096  # characters read from standard input
 
 
 def ask_secret(
-    where: Address, password_stdin: bool, hash_stdin: bool, generate: bool
+    where: Address,
+    password_stdin: bool,
+    hash_stdin: bool,
+    generate: bool,
+    *,
+    check: Callable[[str], None] = lambda _password: None,
 ) -> tuple[str, dict[str, str]]:
-    """(the hash to store, what to print of it). Raises UsageError, PasswordError."""
+    """(the hash to store, what to print of it). Raises UsageError, PasswordError, and what `check` raises."""
     from postmaster.directory import passwords
 
     if sum((password_stdin, hash_stdin, generate)) > 1:
@@ -39,13 +45,16 @@ def ask_secret(
         made = passwords.generate_password()
         return passwords.hash_password(made), {"password": made}
     if password_stdin:
-        return passwords.hash_password(_from_stdin()), {}
+        typed = _from_stdin()
+        check(typed)
+        return passwords.hash_password(typed), {}
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise UsageError(
             "there is no terminal to ask for a password",
             hint="use --password-stdin, --hash-stdin or --generate",
         )
     typed = typer.prompt(f"New password for {where}", hide_input=True, confirmation_prompt=True, err=True)
+    check(typed)
     return passwords.hash_password(typed), {}
 
 

@@ -43,7 +43,7 @@ def rename(
     if alias_until is not None and not alias:
         raise UsageError("--no-alias leaves nothing to end", hint="leave out one of the two")
     until = parse_until(alias_until) if alias_until is not None else None
-    requeued, entry, failed = 0, None, list[str]()
+    requeued, on_hold, entry, failed = 0, 0, None, list[str]()
     with state_of(context).directory(f"user rename {was} {wanted}", reason=reason) as directory:
         if dry_run:
             with directory.change(keep=False) as change:
@@ -59,7 +59,12 @@ def rename(
                 progress=progress(),
             )
             record, entry, failed = done.record, done.entry, done.failed
-            requeued = len(done.requeued.done) if done.requeued else 0
+            requeued, on_hold = done.requeued, done.on_hold
+    if on_hold:
+        say(
+            f"note: {on_hold} messages for the old name stay on hold; to let them go on:"
+            f" postmaster queue requeue 'queue=hold and recipient={was.ascii}'"
+        )
     if entry is not None and output is Format.table:
         say(f"undo: postmaster undo {entry}")
     print_record(
@@ -72,6 +77,7 @@ def rename(
             "alias_until": record.alias.until if record.alias else None,
             "followed": [one.unicode for one in record.followed],
             "requeued": requeued,
+            "on_hold": on_hold,
             "renamed": not dry_run,
         },
     )

@@ -18,7 +18,7 @@ from postmaster.cli.state import (
     progress,
     state_of,
 )
-from postmaster.errors import UsageError
+from postmaster.errors import PartialError, UsageError
 from postmaster.render.output import Column, Format, size
 
 if TYPE_CHECKING:
@@ -107,19 +107,15 @@ def purge(
             "name users, an age with --older-than, or give --all", hint=f"see: {context.command_path} --help"
         )
     age = removal.parse_age(older_than) if older_than else None
-    tell = progress()
     words = " ".join([*map(str, wanted), *([f"--older-than {older_than}"] if older_than else [])])
     with state_of(context).directory(f"user trash purge {words}".strip(), reason=reason) as directory:
-        found = removal.purge(directory, wanted, older_than=age, keep=False)
-        if found and not dry_run:
-            confirm(f"Delete the mail of {len(found)} removed users for good?", yes=yes)
-            found = removal.purge(
-                directory,
-                wanted,
-                older_than=age,
-                progress=lambda one: tell(f"deleting the mail of {one.left.address}"),
-            )
-        elif not dry_run:
-            removal.finish(directory)
-    gone = [one.left.address.unicode for one in found]
+        chosen, failed = removal.to_purge(directory, wanted, age), list[str]()
+        if not dry_run:
+            if chosen:
+                confirm(f"Delete the mail of {len(chosen)} removed users for good?", yes=yes)
+            done = removal.purge(directory, chosen, progress=progress())
+            chosen, failed = done.mailboxes, done.failed
+    gone = [one.left.address.unicode for one in chosen]
     print_record(output, {"purged": gone, "deleted": not dry_run})
+    if failed:
+        raise PartialError(f"not all of it could be deleted: {'; '.join(failed)}", hint="run it again")

@@ -60,7 +60,7 @@ DAY = 86400
 def run(context: Context) -> Iterator[Finding]:
     settings = context.settings
     is_current = True
-    for finding in (_files if settings.lookups.source == "files" else _schemas)(context):
+    for finding in (_schemas if settings.lookups.in_database else _files)(context):
         is_current = is_current and finding.code == OK
         yield finding
     yield from _logins(context)

@@ -282,14 +282,9 @@ class _Round:
     def _from_log(self) -> str:
         from postmaster.postfix.events import Delivery
         from postmaster.postfix.log import parse_line
-        from postmaster.postfix.logfiles import log_files
+        from postmaster.postfix.logfiles import latest_lines
 
-        for path in log_files(self._settings.log, self._settings.postfix):
-            if not path.is_file():
-                continue
-            with path.open("rb") as file:
-                file.seek(max(0, file.seek(0, 2) - LOG_LIMIT))
-                text = file.read(LOG_LIMIT).decode("utf-8", "replace")
+        for text in latest_lines(self._settings.log, self._settings.postfix, LOG_LIMIT):
             for line in reversed(text.splitlines()):
                 if f": {self._queue_id}: to=<" in line and (parsed := parse_line(line)) is not None:
                     event = parsed.event

@@ -6,13 +6,14 @@ Tables beside ours are asked about every mailbox and domain, each table once for
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from postmaster.address import Domain
 from postmaster.directory.snapshot import OUTSIDE, Snapshot
 from postmaster.postfix import maps
 from postmaster.postfix.classes import LISTS, VIRTUAL_ALIAS, VIRTUAL_MAILBOX, conflicts
 from postmaster.postfix.postconf import split_list
+from postmaster.postfix.tables import holds_patterns
 from postmaster.postfix.tokens import split
 from postmaster.routing.check.finding import Finding
 from postmaster.routing.server import Server, open_server
@@ -20,6 +21,7 @@ from postmaster.settings import Settings
 
 #: A sender from elsewhere, for whom SRS makes an address of ours (RFC 2606: never a real one).
 _PROBE = "postmaster-check@srs-probe.invalid"
+_NOBODY = "postmaster-check-nobody"
 _SRS = re.compile(r"\"?SRS[01][=+-]", re.IGNORECASE)
 
 #: Services that answer one key at a time; what they rewrite are addresses of their own making.
@@ -56,7 +58,7 @@ def _shadowed(server: Server, snapshot: Snapshot) -> Iterator[Finding]:
     before = found[: found.index(ours)] if is_ours_there else found
     for parameter in ("recipient_canonical_maps", "canonical_maps"):
         before += split_list(server.parameters[parameter])
-    tables = [t for t in before if t.partition(":")[0] not in _SERVICES and t not in _ours(server)]
+    tables = _theirs(server, before)
     mailboxes = {
         snapshot.text(one): one for one, box in snapshot.mailboxes.items() if box.takes and box.keeps
     }
@@ -67,8 +69,11 @@ def _shadowed(server: Server, snapshot: Snapshot) -> Iterator[Finding]:
                 taken[key] = (table, answer)
     if not is_ours_there:
         for table in tables:
-            domains = {f"@{name}" for _, name in snapshot.homes()}
-            for key, answer in server.tables.find_all(table, domains).items():
+            if holds_patterns(table):
+                continue  # asked about the whole of each mailbox before
+            for key, answer in server.tables.find_all(
+                table, _any_of(table, dict(snapshot.homes()).values())
+            ).items():
                 if answer is not None and not answer.startswith("@"):
                     swallowed = (one for one in mailboxes if one.endswith(key) and one not in taken)
                     taken.update(dict.fromkeys(swallowed, (table, answer)))
@@ -84,22 +89,33 @@ def _shadowed(server: Server, snapshot: Snapshot) -> Iterator[Finding]:
 
 def _backscatter(server: Server, snapshot: Snapshot) -> Iterator[Finding]:
     """`@one @other` accepts every local part of one; those that other does not have are bounced later."""
-    tables = [t for t in split_list(server.parameters["virtual_alias_maps"]) if t not in _ours(server)]
     names = set(snapshot.by_name)
     for domain_class in LISTS:
         names.update(server.classes.list_of(domain_class).names)
-    for table in tables:
-        for key, answer in sorted(server.tables.find_all(table, {f"@{name}" for name in names}).items()):
-            if answer is None or not answer.startswith("@") or _takes_all(snapshot, answer[1:]):
+    for table in _theirs(server, split_list(server.parameters["virtual_alias_maps"])):
+        for key, answer in sorted(server.tables.find_all(table, _any_of(table, names)).items()):
+            local, _, name = key.rpartition("@")
+            kept, _, other = (answer or "").rpartition("@")
+            if not other or kept != local or _takes_all(snapshot, other):
                 continue
-            name = Domain(key[1:])
             yield Finding(
                 "alias_domain_backscatter",
-                str(name),
-                f"{table} has {key} {answer}: mail for unknown addresses is accepted and comes back later, "
-                "to senders who are often forged",
-                f"take it out of {table}; postmaster domain add {name} --alias-of {answer[1:]}",
+                str(Domain(name)),
+                f"{table} sends every address of {Domain(name)} on to @{other}: mail for unknown ones is "
+                "accepted and comes back later, to senders who are often forged",
+                f"take it out of {table}; postmaster domain add {Domain(name)} --alias-of {other}",
             )
+
+
+def _any_of(table: str, names: Iterable[str]) -> set[str]:
+    """The keys that answer for every address of a domain; of patterns an address is asked that nobody has."""
+    return {f"{_NOBODY if holds_patterns(table) else ''}@{name}" for name in names}
+
+
+def _theirs(server: Server, tables: Iterable[str]) -> list[str]:
+    """Those of the administrator, without services that answer one key at a time."""
+    ours = {server.ours(one) for one in maps.MAPS}
+    return [one for one in tables if one.partition(":")[0] not in _SERVICES and one not in ours]
 
 
 def _takes_all(snapshot: Snapshot, name: str) -> bool:
@@ -141,7 +157,3 @@ def _has_srs(server: Server) -> bool:
         if match is not None and _SRS.match(match.answer):
             return True
     return False
-
-
-def _ours(server: Server) -> set[str]:
-    return {server.ours(one) for one in maps.MAPS}

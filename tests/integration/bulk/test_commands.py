@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from postmaster.directory import passwords, publish
 from tests.integration.cli.conftest import Cli
 from tests.tools.documented import json_keys, key_paths
 
@@ -154,3 +155,53 @@ def test_chpasswd_takes_all_lines_or_none_and_never_shows_a_secret(house: Cli) -
     assert "line 2: bob@bücher.example: is named at line 1 already" in again.err
     house("user", "chpasswd", "--hashes", stdin=hashes.splitlines()[0])
     assert BLF in house("directory", "export", "--with-hashes").out
+
+
+def test_passwords_are_hashed_only_when_every_line_can_be_taken_and_they_are_written(
+    house: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hash takes its time, and thousands are made for nothing otherwise."""
+    made: list[str] = []
+
+    def hashed(text: str) -> str:
+        made.append(text)
+        return BLF
+
+    monkeypatch.setattr(passwords, "hash_password", hashed)
+    good, bad = "amy@example.org:correct horse\n", "bob@example.org:short\n"
+    house("user", "chpasswd", stdin=good + bad, expect=1)
+    house("user", "chpasswd", "--dry-run", stdin=good)
+    assert made == []
+    house("user", "chpasswd", stdin=good)
+    assert made == ["correct horse"]
+
+
+def test_a_file_comes_from_standard_input_where_its_format_is_said(house: Cli) -> None:
+    text = house("directory", "export", "--as", "yaml").out
+    assert house("directory", "diff", "-", "--as", "yaml", "-o", "json", stdin=text).json == []
+    assert house("directory", "import", "-", "--as", "yaml", "-o", "json", stdin=text).json["unchanged"] == 7
+    refused = house("directory", "import", "-", stdin=text, expect=2)
+    assert "standard input does not say which format it is in" in refused.err
+
+
+def test_a_domain_that_is_not_here_is_not_exported_as_an_empty_one(house: Cli, tmp_path: Path) -> None:
+    file = tmp_path / "d.json"
+    refused = house("directory", "export", "--domain", "exmaple.org", str(file), expect=1)
+    assert "exmaple.org is not hosted here" in refused.err
+    assert not file.exists()
+    assert len(house("directory", "export", "--domain", "example.org").json["users"]) == 2
+
+
+def test_who_interrupts_the_publishing_is_told_that_the_change_is_kept(
+    house: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_args: object, **_given: object) -> None:
+        raise KeyboardInterrupt
+
+    file = tmp_path / "users.csv"
+    file.write_text("address\ncarl@example.org\n")
+    with monkeypatch.context() as patched:
+        patched.setattr(publish, "publish", interrupted)
+        said = house("directory", "import", str(file), expect=3).err
+    assert "the change is kept, but the servers do not see it yet: interrupted" in said
+    assert house("user", "show", "carl@example.org", "-o", "json").json["login"] is True

@@ -5,14 +5,13 @@ from __future__ import annotations
 import csv
 import gzip
 import io
-import json
-from datetime import datetime
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
 from tests.tools.documented import json_keys, key_paths
+from tests.tools.forms import FORMS
 from tests.tools.maillog import Traffic
 
 from .conftest import Cli
@@ -49,26 +48,18 @@ def test_the_parts_of_a_period_add_up(bare: Cli, log: Path) -> None:
         assert first[key] > 0
 
 
-@pytest.mark.parametrize("form", ["plain", "json", "rfc5424"])
-def test_standard_input_of_any_form_counts_the_same(bare: Cli, log: Path, form: str) -> None:
-    def other(line: str) -> str:
-        stamp, host, tag, text = line.split(" ", 3)
-        name, _, pid = tag.rstrip(":").rstrip("]").partition("[")
-        if form == "rfc5424":
-            return f"<22>1 {stamp} {host} {name} {pid} - - {text}"
-        moment = int(datetime.fromisoformat(stamp).timestamp() * 1e6)
-        entry = {
-            "__REALTIME_TIMESTAMP": str(moment),
-            "_HOSTNAME": host,
-            "SYSLOG_IDENTIFIER": name,
-            "_PID": pid,
-        }
-        return json.dumps({**entry, "MESSAGE": text})
-
-    lines = log.read_text().splitlines()
-    expected = bare("log", "report", "--log", str(log), "-o", "json").json
-    given = "".join((line if form == "plain" else other(line)) + "\n" for line in lines)
-    assert bare("log", "report", "--log", "-", "-o", "json", stdin=given).json == expected
+@pytest.mark.parametrize("form", FORMS)
+def test_a_log_of_any_form_counts_the_same(bare: Cli, log: Path, form: str) -> None:
+    lines = log.read_text().splitlines()[:800]
+    log.write_text("".join(f"{line}\n" for line in lines))
+    middle = lines[len(lines) // 2].partition(" ")[0]
+    other, given = log.with_name("other.log"), "".join(f"{FORMS[form](line)}\n" for line in lines)
+    other.write_bytes(given.encode())
+    for words in ([], ["--since", middle]):
+        expected = bare("log", "report", "--log", str(log), *words, "-o", "json").json
+        assert expected["totals"]["received"] > 0
+        assert bare("log", "report", "--log", str(other), *words, "-o", "json").json == expected
+        assert bare("log", "report", "--log", "-", *words, "-o", "json", stdin=given).json == expected
 
 
 def test_filters_leave_what_fits(bare: Cli, log: Path) -> None:
@@ -147,6 +138,15 @@ def test_lines_that_are_not_understood_are_counted_and_shown(bare: Cli, log: Pat
     done = bare("log", "report", "--log", str(log))
     assert "1 lines were not understood" in done.err
     assert bare("log", "report", "--log", str(log), "--unparsed").out == odd + "\n"
+
+
+def test_a_file_that_is_no_mail_log_is_told_so(bare: Cli, tmp_path: Path, log: Path) -> None:
+    path = tmp_path / "syslog"
+    path.write_text("2026-05-11T00:20:00Z mail cron[1]: not ours\n28. Mai 20:26:40 mail postfix/qmgr[1]: x\n")
+    assert "is it a mail log?" in bare("log", "report", "--log", str(path)).err
+    path.write_text(path.read_text() + "2026-05-11T00:20:00Z mail postfix/qmgr[1]: AAAAA1: removed\n")
+    for readable in (path, log):
+        assert "is it a mail log?" not in bare("log", "report", "--log", str(readable)).err
 
 
 def test_what_cannot_be_read_to_its_end_is_said(bare: Cli, tmp_path: Path, log: Path) -> None:

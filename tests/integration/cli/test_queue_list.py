@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import stat
 import subprocess
 import sys
@@ -82,7 +83,7 @@ def on_a_terminal(cli: Cli, *arguments: str, columns: int = 100) -> tuple[int, s
     return child.wait(), said.decode().replace("\r\n", "\n")
 
 
-@pytest.mark.parametrize("columns", [80, 120, 200])
+@pytest.mark.parametrize("columns", [40, 80, 200])
 def test_a_terminal_gets_fifty_lines_that_fit(bare: Cli, programs: Path, columns: int) -> None:
     fill(programs, 70)
     status, said = on_a_terminal(bare, "queue", "list", columns=columns)
@@ -90,6 +91,7 @@ def test_a_terminal_gets_fifty_lines_that_fit(bare: Cli, programs: Path, columns
     assert "20 more; --limit 0 shows all" in said
     lines = [line for line in said.splitlines() if "AAAA" in line]
     assert len(lines) == 50
+    assert all(re.match(r"AAAA[0-9A-F]{6} ", line) for line in lines)  # an ID is copied: it is never cut
     assert ESC not in said
     assert "\\x1b[31ma reason" in said
     assert "…" in said
@@ -113,7 +115,8 @@ def test_programs_get_everything(bare: Cli, programs: Path) -> None:
 
 def test_an_empty_queue(bare: Cli, programs: Path) -> None:
     fill(programs, 0)
-    assert bare("queue", "list").out == ""
+    listed = bare("queue", "list")
+    assert (listed.out, listed.err) == ("", "no messages\n")
     assert bare("queue", "list", "-o", "json").json == []
     assert bare("queue", "list", "-o", "jsonl").out == ""
     assert bare("queue", "list", "-o", "csv").out.startswith("instance,queue_name,queue_id")

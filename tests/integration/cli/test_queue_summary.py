@@ -17,8 +17,6 @@ from tests.tools import stand_in
 from .conftest import Cli
 from .test_main import on_a_terminal
 
-NOW = int(time.time())
-
 
 def entry(
     queue_id: str, age: int, sender: str, *recipients: tuple[str, str | None], **given: Any
@@ -27,7 +25,7 @@ def entry(
     return {
         "queue_name": "deferred",
         "queue_id": queue_id,
-        "arrival_time": NOW - age,
+        "arrival_time": int(time.time()) - age,
         "message_size": 1000,
         "sender": sender,
         "recipients": made,

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.tools.documented import json_keys, key_paths
+from tests.tools.forms import FORMS
 from tests.tools.maillog import Traffic
 
 from .conftest import Cli
@@ -50,6 +51,19 @@ def test_standard_input_is_searched_as_a_file_is(bare: Cli, log: Path) -> None:
     assert bare("trace", "traced@d0.example", "--log", "-", "-o", "json", stdin=log.read_text()).json == made
 
 
+@pytest.mark.parametrize("form", [form for form in FORMS if form != "journal-long"])
+def test_a_log_of_any_form_tells_the_same(bare: Cli, log: Path, form: str) -> None:
+    lines = log.read_text().splitlines()
+    middle = lines[len(lines) // 3].partition(" ")[0]
+    other = log.with_name("other.log")
+    other.write_bytes("".join(f"{FORMS[form](line)}\n" for line in lines).encode())
+    for words in ([], ["--since", middle]):
+        expected = bare("trace", "traced@d0.example", "--log", str(log), *words, "-o", "json").json
+        made = bare("trace", "traced@d0.example", "--log", str(other), *words, "-o", "json").json
+        assert [row["verdict"] for row in made] == [row["verdict"] for row in expected]
+        assert [len(row["lines"]) for row in made] == [len(row["lines"]) for row in expected]
+
+
 def test_csv_has_a_line_for_each_message(bare: Cli, log: Path) -> None:
     rows = list(
         csv.DictReader(io.StringIO(bare("trace", "traced@d0.example", "--log", str(log), "-o", "csv").out))
@@ -86,6 +100,24 @@ def test_what_cannot_be_traced_is_said_in_one_line(
     done = bare("trace", *words, *(() if "--log" in words else ("--log", str(log))), expect=status)
     assert message in done.err
     assert done.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "words", "said"),
+    [
+        ("", (), "no line with a time stamp that is known"),
+        ("28. Mai 20:26:40 mail postfix/qmgr[1]: AAAAA1: removed\n", (), "no line with a time stamp"),
+        ("2026-05-28T10:00:00Z mail postfix/qmgr[1]: AAAAA1: removed\n", ("--since", "2026-05-29"),
+         "no line of that time"),
+    ],
+    ids=["empty", "of another language", "outside the period"],
+)  # fmt: skip
+def test_a_log_that_can_say_nothing_says_why(
+    bare: Cli, tmp_path: Path, content: str, words: tuple[str, ...], said: str
+) -> None:
+    path = tmp_path / "mail.log"
+    path.write_text(content)
+    assert said in bare("trace", "AAAAA1", "--log", str(path), *words, expect=1).err
 
 
 def test_following_ends_when_the_message_has(bare: Cli, log: Path) -> None:

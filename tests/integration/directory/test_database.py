@@ -19,7 +19,7 @@ from postmaster.directory import passwords, quick, users
 from postmaster.directory.database import Directory, open_directory
 from postmaster.directory.engines import make_engine
 from postmaster.directory.migrate import initialise, migrations_folder, upgrade
-from postmaster.directory.schema import JOURNALLED, REVISION, account, journal, journal_row, metadata
+from postmaster.directory.schema import JOURNALLED, REVISION, account, domain, journal, journal_row, metadata
 from postmaster.errors import DirectoryError
 from postmaster.settings import DirectorySettings, Settings
 from tests.tools.building import Builder, settings_under
@@ -116,6 +116,38 @@ def test_what_changes_nothing_is_not_journalled(directory: Directory, make: Buil
     make.switch("amy@example.org", imap=True)
     with directory.read() as reading:
         assert len(reading.execute(select(journal)).all()) == before
+
+
+def test_many_rows_at_once_are_those_of_each_alone(directory: Directory) -> None:
+    """As they are stored, with ids that go on from the last that was given away, though its row is gone."""
+    moment = datetime(2026, 5, 4, 3, 2, 1, 7)
+    given = [{"name": f"d{n}.example", "alias_of_id": None, "created_at": moment} for n in range(4)]
+    with directory.change() as change:
+        last = change.insert(domain, given[3])
+        change.delete(domain, last)
+        alone = change.insert(domain, given[0])
+        many = change.insert_many(domain, given[1:3])
+        after = change.insert(domain, given[3])
+    assert [alone, *many, after] == list(range(last + 1, last + 5))
+    with directory.read() as reading:
+        stored = reading.exec_driver_sql("SELECT * FROM domain ORDER BY id").all()
+        written = (
+            reading.execute(select(journal_row.c.after).order_by(journal_row.c.position)).scalars().all()
+        )
+    expected = [
+        (row_id, one["name"], None, stored[0][3])
+        for row_id, one in zip([alone, *many, after], given, strict=True)
+    ]
+    assert [tuple(row) for row in stored] == expected
+    assert [json.loads(state)["created_at"] for state in written if state] == [moment.isoformat()] * 5
+
+
+def test_rows_with_a_column_too_few_or_too_many_are_not_written(directory: Directory) -> None:
+    whole = {"name": "d.example", "alias_of_id": None, "created_at": datetime(2026, 5, 4)}
+    for row in ({**whole, "other": 1}, {"name": "d.example", "alias_of_id": None}):
+        with pytest.raises((AssertionError, KeyError)), directory.change() as change:
+            change.insert_many(domain, [row])
+    assert rows(directory)["domain"] == []
 
 
 def test_an_exception_rolls_everything_back(directory: Directory, make: Builder) -> None:

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from postmaster.directory import engines
+from postmaster.directory import postgresql
 from postmaster.directory.migrate import initialise
 from postmaster.dovecot.configuration import Wish, files
 from postmaster.postfix import maps
@@ -188,7 +188,7 @@ def queried(on_postgresql: Settings) -> Iterator[tuple[Settings, psycopg.Connect
     initialise(on_postgresql)
     with open_builder(on_postgresql) as make:
         built(make)
-    with psycopg.connect(**engines.connection_parameters(on_postgresql), autocommit=True) as server:
+    with psycopg.connect(**postgresql.connection_parameters(on_postgresql), autocommit=True) as server:
         yield on_postgresql, server
 
 

@@ -249,3 +249,20 @@ def test_on_either_database_everything_is_written_changed_and_taken_away(directo
     assert (amy.name, amy.until, amy.locked_at, amy.password) == ("other", None, SOON, HASH)
     assert bring(directory, Wanted(manages=frozenset(CLASSES), complete=True)).problems == []
     assert all_of(directory) == []
+
+
+def test_an_app_password_may_get_another_name(directory: Directory, make: Builder) -> None:
+    """It goes and comes with one digest; and a second user may not have it."""
+    make.domain("g.test")
+    make.user("amy@g.test")
+    make.user("bob@g.test")
+    digest = "a" * 64
+    old, new = (AppPasswordEntry(A("amy@g.test"), name, digest, ("imap",)) for name in ("phone", "mobile"))
+    bring(directory, entries_of(old))
+    document = Wanted([Listed(new)], manages=frozenset({"app_password"}))
+    plan = bring(directory, document)
+    assert plan.problems == []
+    assert [one.name for one in all_of(directory) if isinstance(one, AppPasswordEntry)] == ["mobile"]
+    wider = replace(new, protocols=("imap", "send"))
+    other = bring(directory, entries_of(wider, replace(new, user=A("bob@g.test"))))
+    assert [one.message for one in other.problems] == ["the same app password is somebody's already"]

@@ -50,7 +50,7 @@ def assert_as_if_new(directory: Directory, folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     other = LookupsSettings(folder)
     lookups.prepare_folder(other)
-    publish(other, directory.read)
+    publish(other, directory.read, directory.engine)
     assert content(directory.settings.lookups.directory) == content(folder)
 
 
@@ -133,14 +133,14 @@ def test_two_changes_behind_are_published_at_once_and_repeating_does_nothing(
     old = tmp_path / "old"
     publish_folder = LookupsSettings(old)
     lookups.prepare_folder(publish_folder)
-    publish(publish_folder, directory.read)
+    publish(publish_folder, directory.read, directory.engine)
     make.user("amy@example.org")
     make.remove("user", "amy@example.org")
     make.user("amy@example.org")
-    done = publish(publish_folder, directory.read)
+    done = publish(publish_folder, directory.read, directory.engine)
     assert (done.entries, len(done.files), done.rebuilt) == (3, 2, ())
     assert content(old) == content(settings.lookups.directory)
-    assert publish(publish_folder, directory.read).files == ()
+    assert publish(publish_folder, directory.read, directory.engine).files == ()
 
 
 @pytest.mark.sqlite_only

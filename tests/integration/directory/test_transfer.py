@@ -18,13 +18,14 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from sqlalchemy import insert
 
-from postmaster.directory import backup, engines, schema, transfer
+from postmaster.directory import backup, engines, postgresql, schema, transfer
 from postmaster.directory.database import open_directory
 from postmaster.directory.migrate import initialise, upgrade
 from postmaster.directory.publish import is_behind
 from postmaster.errors import DirectoryError, ExistsError, PostmasterError, RuleError, UsageError
 from postmaster.settings import DirectorySettings, Settings
 from tests.tools.building import open_builder, settings_under
+from tests.tools.moving import content, house
 from tests.tools.postgresql import Cluster
 
 _numbers = count(1)
@@ -57,47 +58,6 @@ def empty(cluster: Cluster, tmp_path: Path) -> Iterator[Callable[[str], Settings
     yield one
     for name in made:
         cluster.drop(name)
-
-
-def house(settings: Settings) -> Settings:
-    """A directory with something in every table, and with ids that were given away and are gone."""
-    initialise(settings)
-    with open_builder(settings) as make:
-        make.domain("example.org")
-        make.domain("example.net", "example.org")
-        for name in ("amy", "bob", "o'neil"):
-            make.user(f"{name}@example.org")
-        make.alias("team@example.org", "amy@example.org", "x@elsewhere.test")
-        make.alias("all@example.org", "amy@example.org")
-        make.app_password("amy@example.org", "phone")
-        make.grant("bob@example.org", "team@example.org")
-        make.until("bob@example.org", 86400)
-        make.remove("alias", "team@example.org")
-        make.user("gone@example.org")
-        make.remove("user", "gone@example.org")
-        with make.directory.change(reason="ü\x1b[2J\u202e") as change:
-            row = {"account_id": 77, "mail_id": "m", "address": "a@b.test", "mail": "trash"}
-            change.insert(schema.removed_mailbox, {**row, "removed_at": change.now})
-    return settings
-
-
-def content(settings: Settings) -> dict[str, list[Any]]:
-    """Every row of every table as the driver gives it, and the ids given away last."""
-    file = settings.directory.file
-    if file is not None:
-        with closing(sqlite3.connect(file)) as connection:
-            query = "SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name"
-            names = [name for (name,) in connection.execute(query)]
-            return {name: sorted(connection.execute(f'SELECT * FROM "{name}"'), key=repr) for name in names}
-    with psycopg.connect(**engines.connection_parameters(settings)) as server:
-        found = {
-            name: sorted(server.execute(f'SELECT * FROM "{name}"'.encode()).fetchall(), key=repr)
-            for name in schema.metadata.tables
-        }
-        for (name,) in server.execute("SELECT sequencename FROM pg_sequences ORDER BY 1").fetchall():
-            query = f'SELECT last_value - (NOT is_called)::int FROM "{name}"'
-            found[name] = server.execute(query.encode()).fetchall()
-        return found
 
 
 @pytest.mark.parametrize("first", ["sqlite", "postgresql"])
@@ -242,7 +202,7 @@ def test_what_does_not_read_as_it_was_written_is_not_kept(
     settings: Settings, empty: Callable[[str], Settings], cluster: Cluster
 ) -> None:
     own = house(empty("sqlite"))
-    with psycopg.connect(**engines.connection_parameters(settings), autocommit=True) as server:
+    with psycopg.connect(**postgresql.connection_parameters(settings), autocommit=True) as server:
         server.execute(
             "CREATE FUNCTION lose() RETURNS trigger LANGUAGE plpgsql"
             " AS 'BEGIN NEW.reason := NULL; RETURN NEW; END'"
@@ -309,8 +269,8 @@ def test_who_follows_and_who_queries_sees_the_copy(
     own = house(empty("sqlite"))
     queried = replace(settings, lookups=replace(settings.lookups, source="database"))
     initialise(queried)
-    with psycopg.connect(**engines.connection_parameters(settings), autocommit=True) as listening:
-        listening.execute(f"LISTEN {engines.CHANNEL}")
+    with psycopg.connect(**postgresql.connection_parameters(settings), autocommit=True) as listening:
+        listening.execute(f"LISTEN {postgresql.CHANNEL}")
         transfer.copy(own, settings, replace_rows=True)
         assert len(list(listening.notifies(timeout=5, stop_after=1))) == 1
         transfer.publish_copy(own, settings)

@@ -129,6 +129,44 @@ def test_names_that_other_versions_of_yaml_take_for_something_else_are_names() -
     assert [one.entry.name for one in read.listed if isinstance(one.entry, UserEntry)] == ["no", "12"]
 
 
+@pytest.mark.parametrize(
+    ("form", "text"),
+    [
+        (As.json, '{"users": [{"address": "amy@g.test", "address": "bob@g.test"}]}'),
+        (As.yaml, "users:\n- address: amy@g.test\n  address: bob@g.test\n"),
+        (As.toml, "[[users]]\naddress = 'amy@g.test'\naddress = 'bob@g.test'\n"),
+        (As.csv, "address,address\namy@g.test,bob@g.test\n"),
+    ],
+)
+def test_a_field_that_stands_twice_is_never_the_last_of_them(form: As, text: str) -> None:
+    said = refusal(text, form)
+    assert said in (
+        "'address' is given twice",
+        "line 3: no TOML: Cannot overwrite a value",
+        "line 1: a field is named twice",
+    )
+
+
+@pytest.mark.parametrize("mark", [",", ";", "\t"], ids=["comma", "semicolon", "tab"])
+def test_a_table_has_any_mark_that_spreadsheets_write_and_a_heading_in_any_case(mark: str) -> None:
+    rows = (("Address", " Name"), ("amy@g.test", '"A, B; C"'), ("bob@g.test", '"x\ty"'))
+    read = reading.parse("\r\n".join(mark.join(row) for row in rows), As.csv)
+    assert [(one.entry.title, one.place) for one in read.listed] == [("amy@g.test", "line 2")]
+    assert [one.place for one in read.problems] == ["line 3"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('address,name\namy@g.test,"open\nbob@g.test,x\n', "line 2: no CSV: unexpected end of data"),
+        ("address,name\n\namy@g.test," + "x" * (1 << 21), "line 3: no CSV: field larger than field limit"),
+    ],
+    ids=["open", "long"],
+)
+def test_a_broken_row_is_named_by_the_line_where_it_begins(text: str, message: str) -> None:
+    assert refusal(text, As.csv).startswith(message)
+
+
 @pytest.mark.parametrize("form", list(As))
 @given(text=st.text(max_size=200) | st.text("{}[]\",:-\n #='ausers address", max_size=60))
 def test_any_text_is_read_or_refused(form: As, text: str) -> None:

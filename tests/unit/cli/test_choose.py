@@ -52,6 +52,12 @@ def test_ids_are_kept_to_tell_which_are_missing() -> None:
     assert choose(["id=3FA9C01"]).ids == ()
 
 
+@pytest.mark.parametrize("words", [["3FA9C01", "NOSUCHTHING"], ["amy@example.org", "3FA9C01", "NOSUCHTHING"]])
+def test_a_word_among_ids_that_is_none_is_named(words: list[str]) -> None:
+    with pytest.raises(FilterError, match=r"^NOSUCHTHING is no queue ID or address$"):
+        choose(words)
+
+
 @pytest.mark.parametrize("words", [["reason~too many", "and", "queue=hold"], ["sender=x@y", "queue=hold"]])
 def test_words_that_make_no_filter_say_how_to_quote(words: list[str]) -> None:
     with pytest.raises(FilterError, match="expected and, or") as caught:

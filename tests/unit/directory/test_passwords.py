@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 
 import pytest
@@ -70,10 +71,20 @@ def test_a_crypt_hash_tells_its_scheme_itself(scheme: str) -> None:
     assert passwords.check_hash("{CRYPT}" + GOOD[scheme]) == f"{{{scheme}}}{GOOD[scheme]}"
 
 
+@pytest.mark.parametrize("scheme", ["BLF-CRYPT", "SHA512-CRYPT", "SHA256-CRYPT", "MD5-CRYPT"])
+@pytest.mark.parametrize("suffix", [".B64", ".b64", ".BASE64"])
+def test_a_crypt_hash_in_base64_becomes_plain(scheme: str, suffix: str) -> None:
+    packed = base64.b64encode(GOOD[scheme].encode()).decode()
+    assert passwords.check_hash(f"{{{scheme}{suffix}}}{packed}") == f"{{{scheme}}}{GOOD[scheme]}"
+
+
 @pytest.mark.parametrize(
     "bad",
     [
         "",
+        "{SHA512-CRYPT.B64}hunter2",
+        "{SHA512-CRYPT.B64}////",
+        "{SHA512-CRYPT.B64}" + base64.b64encode(GOOD["MD5-CRYPT"].encode()).decode(),
         "hunter2hunter2",
         "{PLAIN}hunter2",
         "{CLEARTEXT}hunter2",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import cast
 
 import pytest
 from hypothesis import given
@@ -26,6 +25,8 @@ PARAMETERS = {
     "propagate_unmatched_extensions": "canonical, virtual",
     "owner_request_special": "yes",
     "double_bounce_sender": "double-bounce",
+    "empty_address_recipient": "MAILER-DAEMON",
+    "resolve_dequoted_address": "yes",
     "mydestination": "local.test, !not.list.test hash:/locals",
     "virtual_alias_domains": "hash:/aliases",
     "virtual_mailbox_domains": "boxes.test, alias2.test",
@@ -36,26 +37,22 @@ PARAMETERS = {
 }
 
 
-class Answers:
+class Answers(Tables):
     """Tables whose content is written down here."""
 
     def __init__(self, tables: dict[str, dict[str, str]]) -> None:
+        super().__init__(Path("/nowhere"), running=False)
         self.tables = tables
-        self.asked: list[tuple[str, str]] = []
-
-    def find(self, table: str, key: str) -> str | None:
-        self.asked.append((table, key))
-        return self.tables.get(table, {}).get(key)
 
     def find_all(self, table: str, keys: Iterable[str]) -> dict[str, str | None]:
-        return {key: self.find(table, key) for key in keys}
+        return {key: self.tables.get(table, {}).get(key) for key in keys}
 
 
 def made(tables: dict[str, dict[str, str]], **changed: str) -> tuple[Addressing, DomainClasses, Answers]:
     answers = Answers(tables)
     given_ = {**PARAMETERS, **changed}
-    classes = DomainClasses(given_, cast(Tables, answers))
-    return Addressing(given_, cast(Tables, answers), classes), classes, answers
+    classes = DomainClasses(given_, answers)
+    return Addressing(given_, answers, classes), classes, answers
 
 
 @pytest.mark.parametrize(
@@ -118,6 +115,26 @@ def test_keys_are_asked_in_the_order_of_postfix() -> None:
 
 
 @pytest.mark.parametrize(
+    ("interfaces", "address", "is_own"),
+    [
+        ("127.0.0.1", "127.0.0.1", True),
+        ("127.0.0.1", "127.0.0.2", False),
+        ("all", "127.0.0.1", True),
+        ("all", "192.0.2.1", False),  # of no host (RFC 5737)
+        ("all", "0.0.0.0", False),
+        ("all", "not.an.address", False),
+        ("all", "IPv6:2001:db8::1", False),
+        ("loopback-only", "127.0.0.1", True),
+        ("loopback-only", "192.0.2.1", False),
+        ("$myhostname, localhost", "127.0.0.1", True),
+    ],
+)
+def test_addresses_of_the_host_are_local(interfaces: str, address: str, is_own: bool) -> None:
+    _, classes, _ = made({}, inet_interfaces=interfaces)
+    assert (classes.of(f"[{address}]") == "local") is is_own
+
+
+@pytest.mark.parametrize(
     ("local", "parts"),
     [
         ("amy+x", ("amy", "+x")),
@@ -169,7 +186,46 @@ def test_an_answer_that_is_a_domain_keeps_the_local_part_and_an_extension_is_add
     assert addressing.map("", "amy@x.test", propagate=True) is None
 
 
-@given(st.text(max_size=40))
-def test_any_address_has_keys(text: str) -> None:
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("user%site.test@local.test", "user@site.test"),
+        ("site.test!user@local.test", "user@site.test"),
+        ("a%b%c@local.test", "a%b@c"),
+        ("user%local.test%local.test@local.test", "user@local.test"),
+        ("amy@other.test@local.test", "amy@other.test"),
+        ("@local.test", "MAILER-DAEMON@local.test"),
+        ("user%site.test@elsewhere.test", "user%site.test@elsewhere.test"),
+        ("amy@local.test", "amy@local.test"),
+    ],
+)
+def test_a_way_through_a_domain_of_ours_is_taken_off(address: str, expected: str) -> None:
+    assert made({})[0].routed(address) == expected
+
+
+def test_a_way_stays_where_it_is_switched_off() -> None:
+    addressing, _, _ = made({}, allow_percent_hack="no", swap_bangpath="no", resolve_dequoted_address="no")
+    for address in ("a%b@local.test", "a!b@local.test", "a@b@local.test"):
+        assert addressing.routed(address) == address
+
+
+@given(st.text(max_size=40), st.sampled_from(["", "@local.test"]))
+def test_any_address_has_keys_and_an_end_of_its_way(text: str, domain: str) -> None:
     addressing, _, _ = made({})
-    assert addressing.keys(addressing.canonical(text))
+    address = addressing.canonical(text + domain)
+    assert addressing.keys(address)
+    end = addressing.routed(address)
+    assert addressing.routed(end) == end
+
+
+def test_parts_of_an_address_are_not_looked_up_in_tables_of_patterns() -> None:
+    rows = {"@x.test": "all", "amy@x.test": "part", "amy+T@x.test": "whole", "amy+t@x.test": "folded"}
+    for table in ("regexp:/p", "proxy:pcre:/p", "tcp:host:1", "pipemap:{regexp:/p, hash:/h}"):
+        addressing, _, _ = made({table: rows, "hash:/h": {"@x.test": "fixed"}})
+        maps = f"{table} hash:/h"
+        found = [addressing.find(maps, f"{one}@x.test") for one in ("amy+T", "amy+u", "bob")]
+        assert [one and (one.table, one.answer) for one in found] == [
+            (table, "whole"),  # as it stands, not folded
+            ("hash:/h", "fixed"),
+            ("hash:/h", "fixed"),
+        ]

@@ -20,7 +20,9 @@ DEFAULT = "$home/.forward${recipient_delimiter}${extension}, $home/.forward"
         (DEFAULT, "", [("/home/amy/.forward", False)]),
         (DEFAULT, "+x", [("/home/amy/.forward+x", True), ("/home/amy/.forward", False)]),
         ("/f/$(user)", "+x", [("/f/amy", False)]),
-        ("/f/${user}${extension?.ext}", "+x", [("/f/amy.ext", True)]),
+        ("/f/${user}${extension?.ext}", "+x", [("/f/amy.ext", False)]),  # asked for, and not in the name
+        ("/f/${user}${extension?.$extension}", "+x", [("/f/amy.x", True)]),
+        ("/f/$domain/$local", "+x", [("/f/x.test/amy+x", False)]),
         ("/f/${user}${extension?.ext}", "", [("/f/amy", False)]),
         ("/f/${extension:none}", "", [("/f/none", False)]),
         ("relative/$user", "", []),
@@ -29,12 +31,12 @@ DEFAULT = "$home/.forward${recipient_delimiter}${extension}, $home/.forward"
     ],
 )
 def test_paths(forward_path: str, extension: str, expected: list[tuple[str, bool]]) -> None:
-    assert [(str(p), has) for p, has in paths(forward_path, AMY, extension, "+")] == expected
+    assert [(str(p), has) for p, has in paths(forward_path, AMY, extension, "x.test")] == expected
 
 
 @given(st.text(max_size=60), st.text(max_size=20))
 def test_any_setting_is_read(forward_path: str, extension: str) -> None:
-    assert all(path.is_absolute() for path, _ in paths(forward_path, AMY, extension, "+"))
+    assert all(path.is_absolute() for path, _ in paths(forward_path, AMY, extension, "x.test"))
 
 
 @given(st.text(max_size=30))

@@ -6,12 +6,13 @@ import json
 
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
 from postmaster.dovecot import events as dovecot
 from postmaster.postfix.events import Connect, Removed
+from postmaster.postfix.forms import moment_of, plain
 from postmaster.postfix.stamps import Clock
-from postmaster.trace.lines import LEFT_OUT, parse, plain
+from postmaster.trace.lines import parse
+from tests.tools.forms import ENTRY, lines_of_any_form
 
 NOW = 1_780_000_000.0
 CLOCK = Clock(NOW)
@@ -33,21 +34,14 @@ def test_a_tag_of_any_number_of_parts(tag: str, instance: str, program: str) -> 
     assert line.event == Connect("c", "192.0.2.1")
 
 
-ENTRY = {
-    "__REALTIME_TIMESTAMP": "1779999999500000",
-    "_HOSTNAME": "mail",
-    "SYSLOG_IDENTIFIER": "postfix/qmgr",
-    "_PID": "17",
-    "MESSAGE": "4B7Z2K5NHbz8gQ: removed",
-}
-
-
 @pytest.mark.parametrize(
     "raw",
     [
         b"2026-05-28T20:26:39.500000+00:00 mail postfix/qmgr[17]: 4B7Z2K5NHbz8gQ: removed\n",
         b"<22>1 2026-05-28T20:26:39.5Z mail postfix/qmgr 17 - - 4B7Z2K5NHbz8gQ: removed\n",
         b'<22>1 2026-05-28T20:26:39.5Z mail postfix/qmgr 17 ID47 [x@1 a="b\\]c"][y] 4B7Z2K5NHbz8gQ: removed\n',
+        b"<22>2026-05-28T20:26:39.5Z mail postfix/qmgr[17]: 4B7Z2K5NHbz8gQ: removed\n",
+        b"2026-05-28T20:26:39.5Z mail postfix/qmgr[17]: 4B7Z2K5NHbz8gQ: removed\r\n",
         json.dumps(ENTRY).encode() + b"\n",
         json.dumps({**ENTRY, "MESSAGE": list(b"4B7Z2K5NHbz8gQ: removed")}).encode() + b"\n",
     ],
@@ -55,32 +49,11 @@ ENTRY = {
 def test_every_form_gives_the_same_line(raw: bytes) -> None:
     text = plain(raw).decode()
     assert text.endswith("\n")
+    assert moment_of(raw, CLOCK) == 1779999999.5
     line = parse(text[:-1], CLOCK)
     assert line is not None
     assert (line.time, line.host, line.program, line.pid) == (1779999999.5, "mail", "qmgr", "17")
     assert line.event == Removed("4B7Z2K5NHbz8gQ")
-
-
-@pytest.mark.parametrize(
-    ("message", "text"),
-    [
-        (None, LEFT_OUT),  # long, and journalctl was not given --all
-        (["4B7Z2K5NHbz8gQ:", "removed"], "4B7Z2K5NHbz8gQ: removed"),  # a field that came twice
-        (["one", [0xFF, 0x0A, 0x62], None], f"one \udcff b {LEFT_OUT}"),
-        ("two\nlines\r\x1b\u2028more", "two lines \x1b more"),
-        ([], ""),
-        ("", ""),
-    ],
-)
-def test_whatever_a_journals_field_holds_is_one_line(message: object, text: str) -> None:
-    entry = {**ENTRY, "MESSAGE": message, "_HOSTNAME": "mail\nforged", "SYSLOG_IDENTIFIER": ["postfix/qmgr"]}
-    made = plain(json.dumps(entry).encode() + b"\n").decode("utf-8", "surrogateescape")
-    assert made == f"2026-05-28T20:26:39.500000+00:00 mail forged postfix/qmgr[17]: {text}\n"
-
-
-@pytest.mark.parametrize("message", [17, {"a": 1}, [300], [-1], ["x", {}], 1.5, True, [[[[]]], 1]])
-def test_a_journals_entry_that_is_none_gives_nothing(message: object) -> None:
-    assert plain(json.dumps({**ENTRY, "MESSAGE": message}).encode() + b"\n") == b"\n"
 
 
 @pytest.mark.parametrize(
@@ -113,11 +86,7 @@ def test_foreign_lines_give_nothing(raw: str) -> None:
     assert parse(raw, CLOCK) is None
 
 
-@given(st.one_of(
-    st.binary(),
-    st.lists(st.sampled_from([b"{", b'"MESSAGE":', b"}\n", b"<22>1 ", b"- ", b"[x]", b"\n", b"2026-05-28T20:26:39Z ",
-                              b"mail postfix/qmgr[1]: ", b"dovecot: ", b"\xff", json.dumps(ENTRY).encode()])).map(b"".join),
-))  # fmt: skip
+@given(lines_of_any_form())
 def test_any_bytes_are_lines(block: bytes) -> None:
     for raw in plain(block).decode("utf-8", "surrogateescape").split("\n"):
         parse(raw, CLOCK)

@@ -9,6 +9,7 @@ import lzma
 import os
 import subprocess
 from datetime import UTC, datetime, timedelta
+from itertools import accumulate
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from postmaster.postfix.stamps import Clock
 from postmaster.settings import LogSettings, PostfixSettings, Settings
 from postmaster.trace import sources
 from postmaster.trace.sources import Notes, Period, Source, bisect, blocks, find, split, whole_lines, within
+from tests.tools.forms import FORMS
 
 BEGIN = datetime(2026, 5, 28, tzinfo=UTC)
 NOW = BEGIN.timestamp()
@@ -227,9 +229,9 @@ def test_compressed_files_are_cut_too_however_wrong_their_estimated_size(
             str(Path(folder) / f"{number}"): lines(start, start + files[number][0])
             for number, start in enumerate(starts)
         }
-    assert b"".join(block for _, (_, block) in found) == lines(0, at)
-    for source, (place, block) in found:
-        assert texts[source.name][place : place + len(block)] == block
+    assert b"".join(block.text for _, block in found) == lines(0, at)
+    for source, block in found:
+        assert texts[source.name][block.at : block.at + len(block.text)] == block.text
     assert not notes.problems
 
 
@@ -281,3 +283,32 @@ def test_a_log_that_is_not_there_asks_whether_the_name_is_right(tmp_path: Path) 
     with pytest.raises(NotFoundError, match="No such file") as caught:
         find(Settings(), [tmp_path / "none"])
     assert caught.value.hint == "is the name right?"
+
+
+def written(form: str, number: int) -> list[bytes]:
+    return [f"{FORMS[form](line.decode())}\n".encode() for line in lines(0, number).splitlines()]
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_a_period_of_every_form(tmp_path: Path, form: str, suffix: str) -> None:
+    path, plain_lines = tmp_path / f"x{suffix}", lines(0, 600).splitlines()
+    pack(path, b"".join(written(form, 600)))
+    (log,) = find(settings_for(), [path])
+    for since, until in ((0, 1), (100, 201), (599, 700), (600, 601), (-5, 2)):
+        text = read(log, Period(NOW + since, NOW + until)).decode().replace(".000000+00:00", "+00:00")
+        assert text.splitlines() == [line.decode() for line in plain_lines[max(0, since) : until]]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_line_has_one_place_wherever_reading_begins(tmp_path: Path, form: str) -> None:
+    path, raw = tmp_path / "x", written(form, 300)
+    path.write_bytes(b"".join(raw))
+    (log,) = find(settings_for(), [path])
+    for since in (0, 1, 150, 299):
+        places = []
+        for source in within(log, Period(NOW + since)):
+            for block in sources.placed_blocks(source, Period(NOW + since), Notes()):
+                starts = [0, *accumulate(len(line) + 1 for line in block.text.split(b"\n"))][:-2]
+                places += block.places(starts)
+        assert places == [len(b"".join(raw[:at])) for at in range(since, 300)]

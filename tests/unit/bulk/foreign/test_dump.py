@@ -123,3 +123,25 @@ def test_a_row_with_too_few_values_is_named_and_the_rest_is_read() -> None:
     found = dump.read("INSERT INTO t (a, b) VALUES (1, 2),\n(3),\n(4, 5);", {"t"})
     assert [one.values for one in found.tables["t"]] == [{"a": "1", "b": "2"}, {"a": "4", "b": "5"}]
     assert found.problems == [("line 2", "a row of t has 1 values, and there are 2 columns")]
+
+
+def test_a_command_of_psql_ends_with_its_line() -> None:
+    text = "\\restrict a'b\n\\connect x\nINSERT INTO t (a) VALUES ('1');\n\\unrestrict a'b"
+    assert [one.values for one in dump.read(text, {"t"}).tables["t"]] == [{"a": "1"}]
+
+
+def test_a_table_without_rows_is_there_and_tables_that_are_not_read_are_named_if_they_have_some() -> None:
+    found = dump.read(
+        "CREATE TABLE t (a text);\nCREATE TABLE empty (a text);\nCREATE TABLE more (a text);\n"
+        "INSERT INTO more VALUES (1);\nCOPY u (a) FROM stdin;\n\\.\nCOPY v (a) FROM stdin;\nx\n\\.\n",
+        {"t", "u"},
+    )
+    assert found.tables == {"t": [], "u": []}
+    assert found.others == {"more", "v"}
+
+
+def test_the_same_table_of_two_databases_is_refused() -> None:
+    text = "USE `a`;\nCREATE TABLE `t` (`a` text);\nUSE `b`;\nCREATE TABLE `T` (`b` text);"
+    with pytest.raises(UsageError, match="line 4: the table t is there twice"):
+        dump.read(text, {"t"})
+    assert dump.read(text, {"x"}).tables == {}

@@ -41,14 +41,15 @@ _value = st.one_of(
 #: What the readers of databases look at.
 COLUMNS = {
     "postfixadmin": {
-        "domain": "domain active backupmx",
+        "domain": "domain active backupmx transport",
         "alias_domain": "alias_domain target_domain active",
-        "mailbox": "username password name maildir quota active",
+        "mailbox": "username password name maildir quota active password_expiry",
         "alias": "address goto active",
     },
     "mailinabox": {
         "users": "email password quota privileges",
         "aliases": "source destination permitted_senders",
+        "auto_aliases": "source destination permitted_senders",
     },
     "mailu": {
         "domain": "name",
@@ -57,21 +58,25 @@ COLUMNS = {
         "alias": "email wildcard destination",
     },
     "vimbadmin": {
-        "domain": "domain active",
+        "domain": "domain active transport",
         "mailbox": "username password name maildir homedir quota active access_restriction",
         "alias": "address goto active",
     },
     "iredmail": {
-        "domain": "domain active",
-        "mailbox": "username password storagebasedirectory storagenode maildir mailboxfolder quota expired",
+        "domain": "domain active transport",
+        "alias_domain": "alias_domain target_domain active",
+        "mailbox": "username password storagebasedirectory storagenode maildir mailboxfolder quota expired"
+        " allow_nets mailboxformat enableimap enableimapsecured",
+        "alias": "address accesspolicy expired active",
         "forwardings": "address forwarding active is_maillist",
     },
     "modoboa": {
-        "core_user": "id password first_name last_name is_active",
-        "admin_domain": "id name enabled type default_mailbox_quota",
-        "admin_mailbox": "id address domain_id user_id quota use_domain_quota",
+        "core_user": "id username password first_name last_name is_active",
+        "admin_domain": "id name enabled type",
+        "admin_domainalias": "name target_id enabled",
+        "admin_mailbox": "id address domain_id user_id quota is_send_only message_limit",
         "admin_alias": "id address enabled internal expire_at",
-        "admin_aliasrecipient": "alias_id address",
+        "modoboa_admin_aliasrecipient": "alias_id address",
         "admin_senderaddress": "mailbox_id address",
     },
 }
@@ -131,7 +136,7 @@ def test_of_any_text(system: str, text: str, other: str) -> None:
         names = ["postfix-accounts.cf", "x.yaml" if system == "mailu" else "x"]
         for name in names:
             (place / name).write_bytes(text.encode(errors="replace"))
-        for name in ("postfix-virtual.cf", "dovecot-quotas.cf", "postfix-send-access.cf"):
+        for name in ("postfix-virtual.cf", "dovecot-quotas.cf", "postfix-send-access.cf", "x\x1b.sieve"):
             (place / name).write_bytes(other.encode(errors="replace"))
         source = place if system == "docker-mailserver" else place / names[1]
         try:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postmaster.queue.redirect import is_inside, networks
+from postmaster.queue.outsiders import is_inside, networks
 
 KNOWN = "!192.0.2.66 127.0.0.0/8, 192.0.2.0/24 [::1]/128 hash:/etc/postfix/nets /etc/postfix/file"
 
