@@ -9,9 +9,9 @@ export PATH := $(PATH):/usr/sbin:/sbin
 demo: packages environment
 	@$(BIN)/python -m tests.demo
 
-# Two workers, as the smallest machine this runs on has two cores.
+# One worker more than the smallest machine that this runs on has cores: one of them waits for a server.
 test: packages environment check
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not full" --cov --cov-report= $(ARGS)
+	$(BIN)/python -m pytest -n 3 --dist worksteal -m "not full" --cov --cov-report= $(ARGS)
 	$(BIN)/coverage report --fail-under=$(COVERAGE_FLOOR) --format=total
 
 COVERAGE_FLOOR := 80

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import suppress
@@ -13,7 +14,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from tests.tools.machine import missing_for_servers
+from tests.tools.machine import memory_folder, missing_for_servers
 
 hypothesis.settings.register_profile("dev", deadline=None)
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, max_examples=100, print_blob=True)
@@ -22,8 +23,12 @@ hypothesis.settings.load_profile("ci" if IN_CI else "dev")
 
 #: Every process that a test starts inherits it, and a server that cleans its environment works below
 #: a folder of this name, so what was left over is found and nobody else's process is.
-MARK = f"mail-test-{uuid.uuid4().hex[:8]}"
+MARK = f"mail-{uuid.uuid4().hex[:8]}"
 os.environ["MAIL_TEST_RUN"] = MARK
+
+# Workers and whatever else is started inherit it; pytest itself has asked for the folder already.
+if "TMPDIR" not in os.environ and (memory := memory_folder()) is not None:
+    os.environ["TMPDIR"] = tempfile.tempdir = str(memory)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -31,6 +36,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         folders = item.path.relative_to(Path(__file__).parent).parts
         for folder in {"server", "full"}.intersection(folders[:1]):
             item.add_marker(getattr(pytest.mark, folder))
+        # To trace the same lines a hundred times doubles what they cost; coverage is that of the other tests.
+        if hypothesis.is_hypothesis_test(getattr(item, "obj", None)):
+            item.add_marker(pytest.mark.no_cover)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

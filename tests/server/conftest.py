@@ -18,7 +18,7 @@ from postmaster.postfix import control, postconf
 from postmaster.process import run
 from tests.conftest import MARK
 from tests.tools.killing import build_shim
-from tests.tools.mail import Lab
+from tests.tools.mail import Lab, loaded
 from tests.tools.sink import Sink, listening
 
 _numbers = count(1)
@@ -40,6 +40,14 @@ def place(no_process_left_over: None) -> Iterator[Callable[[], Path]]:
         for marker in folder.rglob("lab.json"):  # a test that failed may have left it running
             lifecycle.stop(marker.parent)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_command_under_way(no_process_left_over: None) -> Iterator[None]:
+    """The parent of the commands ends before it is looked for who was left over."""
+    yield
+    if loaded.cache_info().currsize:
+        loaded().end()
 
 
 @pytest.fixture(scope="session")

@@ -47,7 +47,14 @@ def test_the_demo_shows_real_mail(place: Callable[[], Path]) -> None:
     assert list(folder.iterdir()) == []
 
 
-@pytest.mark.parametrize("when", ["$ postmaster lab start", "# What there is", "by submission"])
+@pytest.mark.parametrize(
+    "when",
+    [
+        "$ postmaster lab start",
+        "# What there is",
+        pytest.param("by submission", marks=pytest.mark.full),
+    ],
+)
 def test_an_interrupted_demo_takes_its_lab_away(place: Callable[[], Path], when: str) -> None:
     folder = place()
     with subprocess.Popen(

@@ -20,8 +20,8 @@ import pytest
 
 from postmaster.lab import lifecycle
 from tests.server.conftest import start_lab
-from tests.tools import acting as as_file
 from tests.tools.acting import Queue, configure, until
+from tests.tools.killing import Helper, worker
 
 MATCHED = "bad@shop.test"
 BYSTANDER = "good@bystander.test"
@@ -178,6 +178,7 @@ def deletion_beside_traffic(queue: Queue, count: int) -> None:
                 ):
                     running.send_signal(signal.SIGKILL)
                     break
+                time.sleep(0.001)
             running.communicate()
             kills += running.returncode == -signal.SIGKILL
             there = settled(queue)
@@ -223,7 +224,7 @@ def deletion_beside_traffic(queue: Queue, count: int) -> None:
 
 
 def test_a_deletion_killed_again_and_again_loses_nothing_and_touches_nothing_else(queue: Queue) -> None:
-    deletion_beside_traffic(queue, 600)
+    deletion_beside_traffic(queue, 400)
 
 
 @pytest.mark.full
@@ -281,41 +282,17 @@ def test_from_the_keyboard_it_puts_back_what_it_holds(queue: Queue) -> None:
     assert json.loads(told.stdout)[0]["outcomes"] == {name: n for name, n in expected.items() if n}
 
 
-#: Run with `killed_at_write` preloaded: a command that ends at its n-th change of a file.
-_ARMED = """
-import ctypes, sys
-from postmaster.cli.main import main
-ctypes.CDLL(None).arm(int(sys.argv[1]))
-sys.exit(main(sys.argv[2:]))
-"""
-
-
-@pytest.fixture(scope="module")
-def killer(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    library = tmp_path_factory.mktemp("killer") / "killed_at_write.so"
-    source = Path(as_file.__file__).with_name("killed_at_write.c")
-    subprocess.run(["gcc", "-shared", "-fPIC", "-O1", "-o", library, source, "-ldl"], check=True, timeout=60)
-    return library
-
-
 class OneMessage:
     """One message, and commands that are killed at their n-th write."""
 
-    def __init__(self, queue: Queue, killer: Path) -> None:
+    def __init__(self, queue: Queue, killer: Helper) -> None:
         self.queue = queue
         self._killer = killer
         self.id = queue.submit("a@elsewhere.test")
 
     def is_killed(self, n: int, *words: str) -> bool:
-        settings = str(self.queue.lab.status.settings_file)
-        done = subprocess.run(
-            [sys.executable, "-c", _ARMED, str(n), "--config", settings, "queue", *words],
-            env={**os.environ, "LD_PRELOAD": str(self._killer)},
-            capture_output=True,
-            timeout=60,
-            check=False,
-        )
-        return done.returncode == -signal.SIGKILL
+        status = self._killer.ask(json.dumps({"n": n, "command": ["queue", *words]}) + "\n")
+        return bool(status == -signal.SIGKILL)
 
     def to(self, recipient: str) -> list[str]:
         """IDs of the messages to a recipient that are in the queue."""
@@ -375,6 +352,23 @@ def redirect_is_killed(one: OneMessage, n: int) -> bool:
 COMMANDS = {"delete": delete_is_killed, "restore": restore_is_killed, "redirect": redirect_is_killed}
 
 
+@pytest.fixture(scope="module")
+def own(place: Callable[[], Path]) -> Iterator[Queue]:
+    """A lab whose queue each test leaves empty."""
+    lab = start_lab(place())
+    configure(lab)
+    yield Queue(lab)
+    lifecycle.remove(lab.root)
+
+
+@pytest.fixture
+def one(own: Queue, shim: Path) -> Iterator[OneMessage]:
+    killer = worker(own.lab.status.settings_file, shim)
+    yield OneMessage(own, killer)
+    killer.end()
+    own.empty()
+
+
 def killed_at_writes(one: OneMessage, what: str, step: int) -> None:
     n, kills = 1, 0
     while COMMANDS[what](one, n):
@@ -384,14 +378,12 @@ def killed_at_writes(one: OneMessage, what: str, step: int) -> None:
 
 
 @pytest.mark.parametrize("what", COMMANDS)
-def test_killed_at_a_write_a_message_is_neither_lost_nor_twice(queue: Queue, killer: Path, what: str) -> None:
-    killed_at_writes(OneMessage(queue, killer), what, 7)
+def test_killed_at_a_write_a_message_is_neither_lost_nor_twice(one: OneMessage, what: str) -> None:
+    killed_at_writes(one, what, 11)
 
 
 @pytest.mark.full
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("what", COMMANDS)
-def test_killed_at_any_write_a_message_is_neither_lost_nor_twice(
-    queue: Queue, killer: Path, what: str
-) -> None:
-    killed_at_writes(OneMessage(queue, killer), what, 1)
+def test_killed_at_any_write_a_message_is_neither_lost_nor_twice(one: OneMessage, what: str) -> None:
+    killed_at_writes(one, what, 1)

@@ -182,7 +182,8 @@ def clean_root(suite: str, *packages: str) -> Iterator[CleanRoot]:
     """A root of a Debian release with the checkout and no more than these packages in addition."""
     source = mirror()
     assert source is not None
-    folder = Path(tempfile.mkdtemp(prefix=f"postmaster-{suite}-"))
+    # On a disk: it is large, and has devices.
+    folder = Path(tempfile.mkdtemp(prefix=f"postmaster-{suite}-", dir="/var/tmp"))
     folder.chmod(0o755)
     try:
         include = ",".join(("ca-certificates", *packages))

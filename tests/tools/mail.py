@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import email
 import imaplib
+import os
 import poplib
 import smtplib
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -23,6 +23,7 @@ from postmaster.lab.lifecycle import LabStatus
 from postmaster.settings import Settings, load_settings
 from postmaster.setup.prove import tls_context
 from tests.tools.building import A, Builder, open_builder
+from tests.tools.loaded import Loaded
 
 PASSWORD = "correct horse battery"
 PATIENCE = 30.0  # seconds that a message has to arrive
@@ -74,6 +75,12 @@ def password_hash() -> str:
     return passwords.hash_password(PASSWORD)
 
 
+@cache
+def loaded() -> Loaded:
+    """The one that runs this process's commands."""
+    return Loaded()
+
+
 @dataclass(frozen=True)
 class Lab:
     status: LabStatus
@@ -101,14 +108,8 @@ class Lab:
         self, *arguments: str, stdin: str = "", expect: int | None = 0
     ) -> subprocess.CompletedProcess[str]:
         """Run the command as a process of its own."""
-        done = subprocess.run(
-            [sys.executable, "-m", "postmaster", "--config", str(self.status.settings_file), *arguments],
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=100,
-            check=False,
-        )
+        given = ["--config", str(self.status.settings_file), *arguments]
+        done = loaded().run(given, stdin=stdin, timeout=100, environment=os.environ)
         if expect is not None:
             assert done.returncode == expect, f"{arguments}: {done.returncode} {done.stdout}{done.stderr}"
         return done

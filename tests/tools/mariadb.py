@@ -70,9 +70,8 @@ class Mariadb:
 
 @contextmanager
 def running_mariadb(mark: str) -> Iterator[Mariadb]:
-    """A server while the block lasts, in memory where there is room for it."""
-    memory = Path("/dev/shm")
-    folder = Path(tempfile.mkdtemp(prefix=f"{mark}-my-", dir=memory if memory.is_dir() else None))
+    """A server while the block lasts."""
+    folder = Path(tempfile.mkdtemp(prefix=f"{mark}-my-"))
     shutil.chown(folder, USER, USER)
     folder.chmod(0o755)
     with socket.create_server(("127.0.0.1", 0)) as free:

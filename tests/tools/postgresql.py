@@ -91,9 +91,8 @@ def run_as_postgres(program: str, *arguments: object) -> str:
 
 @contextmanager
 def running_cluster(mark: str) -> Iterator[Cluster]:
-    """A cluster while the block lasts, in memory where there is room for it."""
-    memory = Path("/dev/shm")
-    folder = Path(tempfile.mkdtemp(prefix=f"{mark}-pg-", dir=memory if memory.is_dir() else None))
+    """A cluster while the block lasts."""
+    folder = Path(tempfile.mkdtemp(prefix=f"{mark}-pg-"))
     folder.chmod(0o755)
     try:
         made = make_cluster(folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -65,7 +66,7 @@ def passable(tmp_path: Path) -> None:
     """The servers' users get to the look-ups; what pytest makes is its own user's alone."""
     for folder in (tmp_path, *tmp_path.parents):
         folder.chmod(folder.stat().st_mode | 0o011)
-        if folder.name.startswith("pytest-of-") or folder.parent == Path("/tmp"):
+        if folder.name.startswith("pytest-of-") or folder.parent == Path(tempfile.gettempdir()):
             break
 
 
