@@ -141,7 +141,10 @@ environment() {
         exit 1
     fi
     stamp=$({ "$python" -V; pwd; cat requirements-dev.txt pyproject.toml; } | sha256sum)
-    [ "$(cat .venv/stamp 2>/dev/null)" != "$stamp" ] || return 0
+    if [ "$(cat .venv/stamp 2>/dev/null)" = "$stamp" ]; then
+        compile
+        return
+    fi
     say "making .venv with $("$python" -V)"
     rm -rf .venv
     if ! "$python" -c 'import ensurepip' 2>/dev/null; then
@@ -155,8 +158,13 @@ environment() {
     "$python" -m venv .venv
     .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements-dev.txt
     .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+    compile
     printf '%s\n' "$stamp" >.venv/stamp
 }
+
+# What installing does with any package. Else, where PYTHONDONTWRITEBYTECODE is set, every command that is
+# started compiles its modules anew.
+compile() { .venv/bin/python -m compileall -q postmaster tests; }
 
 for step in "$@"; do
     "$step"
