@@ -105,7 +105,7 @@ def _read(config_directory: Path) -> tuple[Instance, list[Path]]:
         long_ids=values.get("enable_long_queue_ids") == "yes",
         networks=values.get("mynetworks", ""),
         syslog_name=values.get("syslog_name", "postfix"),
-        log_file=Path(log) if log.startswith("/") and not log.startswith("/dev/") else None,
+        log_file=Path(log) if log.startswith("/") and log != "/dev/stdout" else None,
         owner=values.get("mail_owner", "postfix"),
     )
     return instance, [Path(one) for one in postconf.split_list(values.get("multi_instance_directories", ""))]
