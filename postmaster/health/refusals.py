@@ -43,6 +43,7 @@ def since(settings: Settings, moment: float) -> Refusals:
     from postmaster.trace.lines import parse
 
     found = Refusals()
+    moment = float(int(moment))  # stamps of the usual form have no fractions
     period, notes = sources.Period(moment), sources.Notes()
     for log in sources.find(settings):
         for source in sources.within([one for one in log if not one.program], period):

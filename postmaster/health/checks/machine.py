@@ -246,7 +246,7 @@ def replaced(master: int) -> list[str]:
             if (
                 "x" in fields[1]
                 and path.startswith("/")
-                and not path.startswith(("/dev/", "/memfd:", "/SYSV"))
+                and not path.startswith(("/dev/zero", "/memfd:", "/SYSV"))
             ):
                 found.add(path)
     return sorted(found)
