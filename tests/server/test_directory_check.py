@@ -32,7 +32,13 @@ Found = Callable[[], set[tuple[str, str]]]
 
 
 @pytest.fixture
-def healthy(pliable: Lab) -> str:
+def others(pliable: Lab) -> set[tuple[str, str]]:
+    """What other tests left among the files of the lab that they share."""
+    return {(one.code, one.object) for one in findings(pliable.settings) if one.object.startswith("/")}
+
+
+@pytest.fixture
+def healthy(pliable: Lab, others: set[tuple[str, str]]) -> str:
     """A domain without a fault: with users, aliases, a catch-all, a forward, an alias domain."""
     name = f"c{next(_numbers)}.test"
     with pliable.change() as make:
@@ -50,7 +56,7 @@ def healthy(pliable: Lab) -> str:
 
 
 @pytest.fixture
-def found(pliable: Lab, healthy: str) -> Found:
+def found(pliable: Lab, healthy: str, others: set[tuple[str, str]]) -> Found:
     """(code, object) of every finding that has to do with the healthy domain, or with files."""
 
     def look() -> set[tuple[str, str]]:
@@ -58,7 +64,7 @@ def found(pliable: Lab, healthy: str) -> Found:
             (one.code, one.object)
             for one in findings(pliable.settings)
             if healthy in one.object or one.object.startswith("/") or one.object == "Postfix"
-        }
+        } - others
 
     return look
 
