@@ -52,6 +52,14 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 @pytest.fixture(autouse=True)
+def usual_umask() -> Iterator[None]:
+    """The command line, called in this process, sets its own, in which servers find no way to their files."""
+    os.umask(0o022)
+    yield
+    os.umask(0o022)
+
+
+@pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever runs the tests may have a directory of their own."""
     for name in os.environ:
