@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -25,6 +25,11 @@ _CURSOR = "-- cursor: "
 def is_kept() -> bool:
     """Whether this machine keeps a journal."""
     return _FOLDER.is_dir()
+
+
+def stands_in_for(files: Iterable[Path]) -> bool:
+    """Whether the journal is read in place of log files: it is kept, and none of them is there."""
+    return is_kept() and not any(file.exists() for file in files)
 
 
 def command(*options: str) -> list[str]:

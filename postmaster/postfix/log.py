@@ -60,7 +60,7 @@ class Follower:
         for file in wanted:
             with suppress(OSError):
                 self._tails.append(_Tail(file))
-        if not any(file.exists() for file in wanted) and journal.is_kept():
+        if journal.stands_in_for(wanted):
             with suppress(OSError):
                 self._tails.append(journal.Tail())
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from postmaster.errors import ProcessError
 from postmaster.postfix import journal, postconf
+from postmaster.postfix.forms import plain
 from postmaster.process import run
 from postmaster.settings import LogSettings, PostfixSettings
 
@@ -28,17 +29,18 @@ def log_files(log: LogSettings, postfix: PostfixSettings) -> list[Path]:
 
 
 def latest_lines(log: LogSettings, postfix: PostfixSettings, limit: int) -> Iterator[str]:
-    """The end of each log, at most so many bytes; of the journal where no file is there.
+    """The end of each log, at most so many bytes; of the journal, in the usual form, where no file is there.
 
     Raises OSError, ProcessError for what cannot be read.
     """
-    files = [path for path in log_files(log, postfix) if path.is_file()]
-    for path in files:
+    files = log_files(log, postfix)
+    for path in filter(Path.is_file, files):
         with path.open("rb") as file:
             file.seek(max(0, file.seek(0, 2) - limit))
             yield file.read(limit).decode("utf-8", "replace")
-    if not files and journal.is_kept():
-        yield run(journal.command(f"--lines={limit >> 10}")).stdout  # an entry takes a KiB and more
+    if journal.stands_in_for(files):
+        entries = run(journal.command(f"--lines={limit >> 10}")).stdout  # each takes a KiB and more
+        yield plain(entries.encode("utf-8", "replace")).decode("utf-8", "replace")
 
 
 def named_or_usual(named: Iterable[Path | None]) -> list[Path]:

@@ -77,7 +77,7 @@ def attempts(
             with suppress(OSError), path.open("rb") as opened:
                 take(iter(lambda: opened.read(PIECE), b""), Clock(path.stat().st_mtime))
                 is_readable |= path == file
-    if not any(file.exists() for file in logs) and journal.is_kept():
+    if journal.stands_in_for(logs):
         since = min((one.arrival_time for one in messages), default=0) - SLACK
         with suppress(ProcessError), stream(journal.command(f"--since=@{since}"), block=PIECE) as pieces:
             take(pieces, Clock(time.time()))

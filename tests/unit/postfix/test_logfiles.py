@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from postmaster.postfix import logfiles, postconf
-from postmaster.postfix.logfiles import log_files
+from postmaster.postfix.logfiles import latest_lines, log_files
 from postmaster.settings import LogSettings, PostfixSettings
 
 NONE = PostfixSettings(Path("/nonexistent"))
@@ -34,3 +35,22 @@ def test_then_the_usual_place_that_is_there(monkeypatch: pytest.MonkeyPatch, tmp
 def test_named_files_are_each_read_once() -> None:
     a, b = Path("/a"), Path("/b")
     assert logfiles.named_or_usual([a, None, b, a]) == [a, b]
+
+
+def test_the_journal_comes_in_the_usual_form(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Whoever looks for `ID: to=<` at a line's text finds it in an entry of the journal too."""
+    entry = {
+        "__REALTIME_TIMESTAMP": "1748464000000000",
+        "_HOSTNAME": "mail",
+        "SYSLOG_IDENTIFIER": "postfix/smtp",
+        "SYSLOG_PID": "7",
+        "MESSAGE": "3F2A1B: to=<amy@example.org>, relay=none, delay=1, status=deferred (lost)",
+    }
+    program = tmp_path / "journalctl"
+    program.write_text(f"#!/bin/sh\ncat <<'END'\n{json.dumps(entry)}\nEND\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.setattr("postmaster.postfix.journal._FOLDER", tmp_path)
+    log = LogSettings(files=(tmp_path / "none",))
+    (text,) = latest_lines(log, PostfixSettings(), 1 << 20)
+    assert "postfix/smtp[7]: 3F2A1B: to=<amy@example.org>" in text
