@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from postmaster.cli.history import MOST, change_row, line
+from postmaster.cli.history import change_row, line
 from postmaster.cli.state import DryRun, Output, Reason, Yes, confirm, print_record, progress, say, state_of
 from postmaster.errors import PartialError
 from postmaster.render.output import Format
@@ -24,9 +24,7 @@ def undo(
     context: typer.Context,
     entries: Annotated[
         list[int] | None,
-        typer.Argument(
-            min=1, max=MOST, metavar="[ENTRY…]", help="Entries of the history; else the last that holds."
-        ),
+        typer.Argument(min=1, metavar="[ENTRY…]", help="Entries of the history; else the last that holds."),
     ] = None,
     restore_password: Annotated[
         bool,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -138,9 +139,10 @@ class Begun:
 
         if self._store is None:
             return 0
+        words = ("queue", self.verb, self.text, options.get("address"))
         return self._store.begin(
             verb=self.verb,
-            command=" ".join(["queue", self.verb, self.text or ""]).strip(),
+            command=shlex.join(word for word in words if word),
             who=current_actor(),
             reason=reason,
             filter_text=self.text,

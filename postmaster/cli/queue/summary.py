@@ -22,7 +22,11 @@ if TYPE_CHECKING:
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 SCREEN_LIMIT = 20  # groups shown on a terminal unless told otherwise
-COUNTS_WIDTH = 42  # of the columns beside a reason and its example
+COUNTS_WIDTH = 31  # of the numbers beside a reason, with the gaps
+BESIDE = 110  # characters of a terminal from which on an example stands beside its reason, else below it
+
+#: What a terminal has room for only from so many characters on.
+ROOM = {"size": 76, "retry": 76, "messages": 70, "recipients": 70}
 
 
 class By(StrEnum):
@@ -156,6 +160,8 @@ def label(key: Key, by: str) -> str:
 
 
 def _print_table(found: Summary, shown: Iterable[tuple[Key, Group]], age: bool) -> None:
+    import shutil
+
     from postmaster.queue.summary import AGES
 
     total = found.total()
@@ -187,25 +193,39 @@ def _print_table(found: Summary, shown: Iterable[tuple[Key, Group]], age: bool) 
             {"group": name, **_for_people(group, found.now), "example": group.example} for name, group in rows
         )
     columns.append(Column("group", heading))
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     if found.by == "reason" and not age:
         columns = [one for one in columns if one.key not in ("size", "retry")]
-        columns.append(Column("example", "EXAMPLE"))
-        made = _cut(made)
+        if width is None or width >= BESIDE:
+            columns.append(Column("example", "EXAMPLE"))
+        if width is not None:
+            made = _cut(made, width)
+    if width is not None and not age:
+        counted = "recipients" if found.counts_recipients else "messages"
+        columns = [one for one in columns if one.key == counted or width >= ROOM.get(one.key, 0)]
     print_rows(Format.table, columns, made)
 
 
-def _cut(rows: Iterable[dict[str, Any]]) -> Iterable[dict[str, Any]]:
-    """On a terminal an incident is one line: the reason and its example share what is left of it."""
-    if not sys.stdout.isatty():
-        return rows
-    import shutil
+def _cut(rows: Iterable[dict[str, Any]], width: int) -> Iterable[dict[str, Any]]:
+    """On a terminal an incident is one line: the reason and its example share what is left of it.
 
+    On a narrow one the example has a line of its own, below.
+    """
     from postmaster.render.chart import fit
 
-    each = max(15, (shutil.get_terminal_size().columns - COUNTS_WIDTH) // 2)
-    return (
-        {**row, "group": fit(row["group"], each), "example": fit(row["example"] or "", each)} for row in rows
-    )
+    room = width - COUNTS_WIDTH
+    if width >= BESIDE:
+        each = (room - 2) // 2
+        for row in rows:
+            yield {**row, "group": fit(row["group"], each), "example": fit(row["example"] or "", each)}
+        return
+    if width < ROOM["messages"]:
+        room += len("MESSAGES") + 2
+    room = max(15, room)
+    for row in rows:
+        yield {**row, "group": fit(row["group"], room)}
+        if row["example"]:
+            yield {**dict.fromkeys(row, " "), "group": f"  {fit(row['example'], room - 2)}"}
 
 
 def _for_people(group: Group, now: int) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from postmaster.cli.queue.begun import load_places, opened
-from postmaster.cli.state import DryRun, Output, Yes, confirm, print_record, print_rows, say, state_of
+from postmaster.cli.state import DryRun, Output, Yes, bar, confirm, print_record, print_rows, say, state_of
 from postmaster.errors import PartialError, PostmasterError, UsageError
 from postmaster.render.output import Column, Format, moment, size, timestamp
 
@@ -113,7 +113,9 @@ def restore(
             confirm(f"Restore {len(copies)} messages?", yes=yes)
         restored: list[dict[str, Any]] = []
         failed: list[str] = []
-        for one in trash.restore(store, copies, places):
+        with bar(len(copies), "restore") as tell:
+            done = list(trash.restore(store, copies, places, tell))
+        for one in done:
             if isinstance(one, trash.Restored):
                 old_id = one.copy.message.queue_id
                 restored.append({"queue_id": old_id, "new_id": one.new_id, "outlived": one.outlived})
