@@ -81,6 +81,16 @@ def write_record(output: TextIO, form: Format, record: Row) -> None:
                 label = ""
 
 
+def with_room(columns: Sequence[Column], room: Mapping[str, int], output: TextIO) -> list[Column]:
+    """The columns that a terminal has room for: `room` has the least width for those it can do without."""
+    if not output.isatty():
+        return list(columns)
+    import shutil
+
+    width = shutil.get_terminal_size().columns
+    return [column for column in columns if width >= room.get(column.key, 0)]
+
+
 def plain(value: Any) -> Any:
     """The value as JSON has it: times as RFC 3339 in UTC, paths and addresses as text."""
     if isinstance(value, Mapping):
