@@ -59,7 +59,7 @@ def test_by_reason_a_line_has_room_for_the_words(monkeypatch: pytest.MonkeyPatch
     assert "4.2.0" in text
     if width < 110:  # the reason and, below it, its example, each in two lines at most
         assert len(lines) <= 1 + 1 + 2 * 4
-        assert any(line.lstrip().startswith("connect to mx") for line in lines)
+        assert "connect to mx" in " ".join(text.split())
         assert "Recipient" in text
         assert "said: 450 4.2.0" in " ".join(text.split())
     else:
