@@ -17,8 +17,8 @@ from postmaster.cli.state import (
     print_record,
     print_rows,
     progress,
+    removal,
     say,
-    say_undo,
     state_of,
 )
 from postmaster.render.output import Column, Format
@@ -182,10 +182,6 @@ def remove(
     with state_of(context).directory(f"domain remove {wanted}", reason=reason) as directory:
         with directory.read() as reading:
             record = domains.show(reading, wanted)
-        if not dry_run:
-            confirm(f"Remove the domain {wanted}?", yes=yes)
-        with directory.change(keep=not dry_run) as change:
+        with removal(directory, f"Remove the domain {wanted}?", yes=yes, dry_run=dry_run) as change:
             domains.remove(change, wanted)
-    if not dry_run:
-        say_undo(change)
     print_record(output, {**row(record), "removed": not dry_run})

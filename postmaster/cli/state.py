@@ -98,6 +98,20 @@ def confirm(question: str, *, yes: bool) -> None:
     typer.confirm(question, abort=True, err=True)
 
 
+@contextmanager
+def removal(directory: Directory, question: str, *, yes: bool, dry_run: bool) -> Iterator[Change]:
+    """A change that takes something away: it is asked about, and told how to undo; a dry run keeps nothing.
+
+    Raises ConfirmationError where nobody can be asked.
+    """
+    if not dry_run:
+        confirm(question, yes=yes)
+    with directory.change(keep=not dry_run) as change:
+        yield change
+    if not dry_run:
+        say_undo(change)
+
+
 def progress() -> Callable[[str], None]:
     """A function that tells a person at the terminal what is under way, and nobody else."""
     if not sys.stderr.isatty():
