@@ -23,7 +23,7 @@ from postmaster.dovecot import doveadm, sieve
 from postmaster.errors import NotFoundError, PostmasterError
 from postmaster.lifecycle import queued
 from postmaster.lifecycle.folders import open_folders
-from postmaster.queue.act import Verb
+from postmaster.queue.action import Verb
 from postmaster.settings import Settings
 from postmaster.trace.sent import Sent, sent
 from postmaster.trace.sources import Notes, Period, find

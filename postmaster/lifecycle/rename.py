@@ -15,7 +15,7 @@ from postmaster.dovecot import doveadm
 from postmaster.errors import PostmasterError
 from postmaster.lifecycle import queued
 from postmaster.queue import expression
-from postmaster.queue.act import Verb
+from postmaster.queue.action import Verb
 from postmaster.settings import Settings
 
 Record = TypeVar("Record")
