@@ -81,10 +81,10 @@ def say(text: str) -> None:
     print(printable(text), file=sys.stderr)
 
 
-def say_undo(change: Change) -> None:
-    """How to take back what was done."""
-    if change.number is not None:
-        say(f"undo: postmaster undo {change.number}")
+def say_undo(entry: int | None) -> None:
+    """How to take back what an entry of the journal did; nothing where nothing was done."""
+    if entry is not None:
+        say(f"undo: postmaster undo {entry}")
 
 
 def confirm(question: str, *, yes: bool) -> None:
@@ -109,7 +109,7 @@ def removal(directory: Directory, question: str, *, yes: bool, dry_run: bool) ->
     with directory.change(keep=not dry_run) as change:
         yield change
     if not dry_run:
-        say_undo(change)
+        say_undo(change.number)
 
 
 def progress() -> Callable[[str], None]:
