@@ -14,6 +14,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
+from postmaster.queue.action import DONE, Verb
 from postmaster.queue.store import FILE, RESTORED, VERSION, readable
 from postmaster.render.output import moment
 from postmaster.settings import Settings
@@ -90,8 +91,6 @@ class Act:
     @property
     def is_done(self) -> bool:
         """Whether the message was acted on as was asked for."""
-        from postmaster.queue.act import DONE, Verb
-
         if self.verb == "flush":
             return self.outcome is not None and self.outcome != "not tried"
         return self.verb in DONE and self.outcome == DONE[Verb(self.verb)]
