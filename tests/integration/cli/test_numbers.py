@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import pytest
 import typer
 
 from postmaster.cli.lazy import LARGEST, LONGEST
@@ -47,22 +46,19 @@ def test_there_are_numbers_of_each_kind() -> None:
     assert {"queue history show number", "undo entries", "queue summary limit"} <= {one[0] for one in CASES}
 
 
-@pytest.mark.parametrize(("words", "number"), [one[1:] for one in CASES], ids=[one[0] for one in CASES])
-def test_a_number_that_nothing_can_hold_is_refused_in_one_line(
-    cli: Cli, words: list[str], number: Any
-) -> None:
-    values = ["99999999999999999999", str(LARGEST + 1)]
-    if number.type._number_class is float:
-        values = ["1e300", "inf", "nan", str(LONGEST * 2)]
-    for value in values:
-        done = cli(*(word.format(value) for word in words), expect=3 if words[0] == "health" else 2)
-        assert done.err.startswith("postmaster: Invalid value for")
-        assert "range" in done.err
-        assert done.err.count("\n") == 1
-        assert done.out == ""
+def test_a_number_that_nothing_can_hold_is_refused_in_one_line(cli: Cli) -> None:
+    for name, words, number in CASES:
+        values = ["99999999999999999999", str(LARGEST + 1)]
+        if number.type._number_class is float:
+            values = ["1e300", "inf", "nan", str(LONGEST * 2)]
+        for value in values:
+            done = cli(*(word.format(value) for word in words), expect=3 if words[0] == "health" else 2)
+            assert done.err.startswith("postmaster: Invalid value for"), (name, value)
+            assert "range" in done.err, (name, value)
+            assert done.err.count("\n") == 1, (name, value)
+            assert done.out == "", (name, value)
 
 
-@pytest.mark.parametrize("words", [one[1] for one in CASES], ids=[one[0] for one in CASES])
-def test_the_largest_number_is_one_like_any_other(cli: Cli, words: list[str]) -> None:
-    done = cli(*(word.format(LARGEST) for word in words), expect=None)
-    assert "unexpected" not in done.err
+def test_the_largest_number_is_one_like_any_other(cli: Cli) -> None:
+    for _, words, _ in CASES:
+        assert "unexpected" not in cli(*(word.format(LARGEST) for word in words), expect=None).err, words
