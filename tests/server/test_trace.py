@@ -189,6 +189,7 @@ def test_held_then_deleted_by_postsuper(place: Place) -> None:
     assert set(found["lines"]) == place.lines(sent)
 
 
+@pytest.mark.full  # a dozen commands one after the other
 def test_the_commands_of_the_queue_are_told_with_who_why_and_the_way_back(place: Place) -> None:
     with place.lab.change() as make:
         make.alias(f"acted@{place.domain}", "kept-acted@elsewhere.test")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import pytest
 import typer
 
 from postmaster.cli.lazy import LARGEST, LONGEST
@@ -59,6 +60,7 @@ def test_a_number_that_nothing_can_hold_is_refused_in_one_line(cli: Cli) -> None
             assert done.out == "", (name, value)
 
 
+@pytest.mark.full  # it reads logs and asks servers
 def test_the_largest_number_is_one_like_any_other(cli: Cli) -> None:
     for _, words, _ in CASES:
         assert "unexpected" not in cli(*(word.format(LARGEST) for word in words), expect=None).err, words
