@@ -129,7 +129,7 @@ def what_became_of_a_message_is_in_the_journal(server: Server) -> None:
     assert server.asked("log", "report")["totals"]["received"] >= 1
 
     flushed = server.run(POSTMASTER, "queue", "flush", message["queue_id"], "--yes")
-    assert "not found" in flushed.stdout + flushed.stderr  # what the log said of it, and not that there is none
+    assert "not found" in flushed.stdout + flushed.stderr  # so the log said, and not nothing
     shown = server.asked("queue", "show", message["queue_id"])
     assert len(shown["attempts"]) >= 2
 
