@@ -305,13 +305,13 @@ def _yaml_rows(text: str, sections: set[str], wanted: Wanted) -> Iterator[Row]:
         raise UsageError("the file is empty", hint="it has sections such as domains: and users:")
     if not isinstance(root, MappingNode):
         raise UsageError(f"{line(root)}: sections such as domains: and users: are needed")
-    for name, value in pairs(root):
+    for (key, _), (name, value) in zip(root.value, pairs(root), strict=True):
         if name == "complete":
             wanted.complete = _complete(plain(value), line(value))
             continue
         _section(name, sections, line(value))
         if isinstance(value, ScalarNode) and plain(value) in (None, ""):
-            raise _nothing(name, line(value), f"{name}: []")
+            raise _nothing(name, line(key), f"{name}: []")
         if not isinstance(value, SequenceNode):
             raise UsageError(f"{line(value)}: {name} is no list", hint="begin each entry with a hyphen")
         for item in value.value:

@@ -108,7 +108,7 @@ def undo(
             "changes": (
                 _shown([line(one) for one in undone.changes], undone.count)
                 if output is Format.table
-                else [change_row(one) for one in undone.changes]
+                else map(change_row, undone.changes)
             ),
         },
     )

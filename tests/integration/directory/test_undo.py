@@ -204,7 +204,7 @@ def test_without_their_passwords_each_user_of_an_undone_undo_is_named(
 def test_one_of_many_who_went_is_restored_alone(house: Builder, directory: Directory) -> None:
     bring_in(directory, 60)
     with directory.read() as reading:
-        wanted = users.show(reading, A("u6@big.example"))
+        wanted = [users.show(reading, A(name)) for name in ("u0@big.example", "u6@big.example")]
     before = state(directory)
     with directory.change() as change:
         listed = [
@@ -214,14 +214,18 @@ def test_one_of_many_who_went_is_restored_alone(house: Builder, directory: Direc
         everything = Wanted(listed, manages=frozenset(("user", "alias", "forward", "grant", "app_password")))
         merge.write(change, merge.plan(change.connection, everything, update=True).differences)
     assert [row["local_part"] for row in state(directory)["address"]] == ["amy", "bob"]
-    with directory.change() as change:
-        assert undo.restore_user(change, wanted.id, restore_passwords=True).notes == ()
+    for one in wanted:  # the first is where the other forwards to
+        with directory.change() as change:
+            told = undo.restore_user(change, one.id, restore_passwords=True)
+        assert all("leads elsewhere or nowhere now" in note for note in told.notes)
     after = state(directory)
-    assert [row for row in after["account"] if row["id"] == wanted.id] == [
-        row for row in before["account"] if row["id"] == wanted.id
-    ]
-    assert [row["name"] for row in after["app_password"]] == ["phone"]
-    assert len(after["address"]) == 3
+    ids = {one.id for one in wanted}
+    for table, column in (("account", "id"), ("target", "source_id"), ("app_password", "account_id")):
+        assert [row for row in after[table] if row[column] in ids] == [
+            row for row in before[table] if row[column] in ids
+        ]
+    assert len(after["target"]) == 2
+    assert len(after["address"]) == 4
 
 
 def test_rows_that_only_their_own_order_allows_are_taken_back_in_it(
