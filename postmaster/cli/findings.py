@@ -12,14 +12,19 @@ from postmaster.render.output import Column, Format
 
 if TYPE_CHECKING:
     from postmaster.routing.check.finding import Finding
+    from postmaster.setup.check import Finding as Answer
 
-_COLUMNS = [
+COLUMNS = [
     Column("code", "CODE"),
     Column("object", "OBJECT"),
     Column("message", "FINDING"),
     Column("remedy", "REMEDY"),
 ]
 KEYS = ("code", "object", "message", "remedy")
+
+
+def row(one: Finding | Answer) -> dict[str, Any]:
+    return {"code": one.code, "object": one.object, "message": one.message, "remedy": one.remedy}
 
 
 def print_findings(output: Format, findings: Iterable[Finding]) -> None:
@@ -30,9 +35,9 @@ def print_findings(output: Format, findings: Iterable[Finding]) -> None:
         nonlocal count
         for one in findings:
             count += 1
-            yield {"code": one.code, "object": one.object, "message": one.message, "remedy": one.remedy}
+            yield row(one)
 
-    print_rows(output, _COLUMNS, rows(), KEYS)
+    print_rows(output, COLUMNS, rows(), KEYS)
     if output is Format.table:
         say(f"{count} {'finding' if count == 1 else 'findings'}")
     if count:

@@ -81,10 +81,10 @@ def say(text: str) -> None:
     print(printable(text), file=sys.stderr)
 
 
-def say_undo(change: Change) -> None:
-    """How to take back what was done."""
-    if change.number is not None:
-        say(f"undo: postmaster undo {change.number}")
+def say_undo(entry: int | None) -> None:
+    """How to take back what an entry of the journal did; nothing where nothing was done."""
+    if entry is not None:
+        say(f"undo: postmaster undo {entry}")
 
 
 def confirm(question: str, *, yes: bool) -> None:
@@ -96,6 +96,20 @@ def confirm(question: str, *, yes: bool) -> None:
             f"not done without being told: {question}", hint="add --yes, or look first with --dry-run"
         )
     typer.confirm(question, abort=True, err=True)
+
+
+@contextmanager
+def removal(directory: Directory, question: str, *, yes: bool, dry_run: bool) -> Iterator[Change]:
+    """A change that takes something away: it is asked about, and told how to undo; a dry run keeps nothing.
+
+    Raises ConfirmationError where nobody can be asked.
+    """
+    if not dry_run:
+        confirm(question, yes=yes)
+    with directory.change(keep=not dry_run) as change:
+        yield change
+    if not dry_run:
+        say_undo(change.number)
 
 
 def progress() -> Callable[[str], None]:

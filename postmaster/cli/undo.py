@@ -18,6 +18,7 @@ from postmaster.cli.state import (
     print_record,
     progress,
     say,
+    say_undo,
     state_of,
 )
 from postmaster.errors import PartialError
@@ -96,8 +97,7 @@ def undo(
     notes = _shown(undone.notes, len(undone.notes))
     for note in notes:
         say(f"note: {note}")
-    if entry is not None:
-        say(f"undo: postmaster undo {entry}")
+    say_undo(entry)
     print_record(
         output,
         {

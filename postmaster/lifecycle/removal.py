@@ -27,10 +27,10 @@ from postmaster.errors import NotFoundError, PartialError, PostmasterError, Serv
 from postmaster.files import make_folder
 from postmaster.lifecycle.folders import TRASH, Folders, open_folders
 from postmaster.lifecycle.rename import end_sessions
+from postmaster.lifecycle.steps import Progress, take
 
 WAYS = ("trash", "keep", "delete")  # what becomes of the mail
 LOCK = "mail.lock"  # in the state directory
-Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +66,8 @@ def remove(
             gone = users.remove(change, where, mail=mail)
         done = Gone(gone, change.number, None)
         user = gone.record
-        progress("ending sessions")
-        try:
-            end_sessions(directory.settings, [user.address.ascii])
-        except PostmasterError as error:
-            done.failed.append(f"ending sessions: {error.message}")
+        ending = ("ending sessions", lambda: end_sessions(directory.settings, [user.address.ascii]))
+        done.failed = take([ending], progress)
         what = "deleting the mail" if mail == "delete" else "moving the mail"
         progress(what)
         stays = _finish(directory).get(user.mail_id)

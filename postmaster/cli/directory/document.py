@@ -134,7 +134,7 @@ def apply(
             except PostmasterError as error:
                 failed.append(error.message)
             if output is Format.table:
-                say_undo(change)
+                say_undo(entry)
     if output is not Format.table:
         print_record(
             output,

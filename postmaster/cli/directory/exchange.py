@@ -209,8 +209,7 @@ def _bring_in(
             say("mail that is not found where it is yet, and what makes it so:")
             for one in moves:
                 say(f"  {one.command}")
-        if entry is not None:
-            say_undo(change)
+        say_undo(entry)
     if output is not Format.table or not refused:
         shown: dict[str, Any] = {
             "source": source,
