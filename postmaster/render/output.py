@@ -64,10 +64,23 @@ def write_rows(
 
 
 def write_record(output: TextIO, form: Format, record: Row) -> None:
-    """Write one object: lines of key and value as a table, one object in JSON."""
+    """Write one object: lines of key and value as a table, one object in JSON.
+
+    In JSON a value may be an iterator: its items are written as they come.
+    """
     if form is Format.json:
-        output.write(as_json(record, indent=2) + "\n")
-    elif form is Format.jsonl:
+        between = "{\n"
+        for key, value in record.items():
+            output.write(f"{between}  {as_json(str(key))}: ")
+            between = ",\n"
+            if isinstance(value, Iterator):
+                _write_items(output, value)
+            else:
+                output.write(as_json(value, indent=2).replace("\n", "\n  "))
+        output.write("\n}\n" if record else "{}\n")
+        return
+    record = {key: list(value) if isinstance(value, Iterator) else value for key, value in record.items()}
+    if form is Format.jsonl:
         output.write(as_json(record) + "\n")
     elif form is Format.csv:
         _write_csv(output, list(record), [record])
@@ -158,6 +171,16 @@ def duration(seconds: float) -> str:
         if words and (len(words) == 2 or unit == "m"):
             break
     return sign + " ".join(words)
+
+
+def _write_items(output: TextIO, items: Iterator[Any]) -> None:
+    """A list within an object."""
+    separator = "["
+    for item in items:
+        text = as_json(item, indent=2).replace("\n", "\n    ")
+        output.write(f"{separator}\n    {text}")
+        separator = ","
+    output.write("\n  ]" if separator == "," else "[]")
 
 
 def _write_array(output: TextIO, rows: Iterable[Row]) -> None:

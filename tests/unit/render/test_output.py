@@ -19,6 +19,7 @@ from postmaster.render.escape import csv_value, printable
 from postmaster.render.output import (
     Column,
     Format,
+    as_json,
     cell,
     size,
     timestamp,
@@ -54,6 +55,20 @@ def test_json_and_jsonl_read_back(rows: list[dict[str, Any]]) -> None:
     lines = written(Format.jsonl, rows).split("\n")
     assert lines.pop() == ""
     assert [json.loads(line) for line in lines] == rows
+
+
+@given(ROWS, st.lists(TEXT, max_size=3))
+def test_what_comes_one_by_one_is_written_as_a_list_is(rows: list[dict[str, Any]], texts: list[str]) -> None:
+    for form in Format:
+        given, listed = io.StringIO(newline=""), io.StringIO(newline="")
+        write_record(given, form, {"rows": iter(rows), "texts": texts, "more": map(str, texts)})
+        write_record(listed, form, {"rows": rows, "texts": texts, "more": texts})
+        assert given.getvalue() == listed.getvalue()
+        if form is Format.json:
+            assert json.loads(listed.getvalue()) == {"rows": rows, "texts": texts, "more": texts}
+            assert (
+                listed.getvalue() == as_json({"rows": rows, "texts": texts, "more": texts}, indent=2) + "\n"
+            )
 
 
 @given(ROWS)
