@@ -80,7 +80,7 @@ class Place:
         assert code == reply, text
         return Sent(client, text.decode().partition("queued as ")[2], message_id, began)
 
-    def trace(self, what: str, *words: str, expect: int = 0) -> list[dict[str, Any]]:
+    def trace(self, what: str, *words: str, expect: int | None = 0) -> list[dict[str, Any]]:
         done = self.lab.postmaster("trace", what, *words, "-o", "json", expect=expect)
         found: list[dict[str, Any]] = json.loads(done.stdout) if done.stdout else []
         return found
@@ -89,9 +89,9 @@ class Place:
         """The one history of a message once it has this outcome."""
         ends = time.monotonic() + PATIENCE
         while True:
-            found = self.trace(
-                sent.queue_id or sent.client, "--since", f"{time.time() - sent.began + 5:.0f}s"
-            )
+            since = f"{time.time() - sent.began + 5:.0f}s"
+            # Postfix hands its lines on: the first may come into the log after the reply.
+            found = self.trace(sent.queue_id or sent.client, "--since", since, expect=None)
             if (
                 len(found) == 1
                 and found[0]["outcome"] == outcome
