@@ -94,6 +94,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     os.umask(0o077)  # whatever is written without a mode of its own is for its owner alone
     debug = "--debug" in given
+    if (sys.stdout.encoding or "").lower() not in ("utf-8", "utf8"):
+        from postmaster.render.escape import write_all
+
+        write_all(sys.stdout)
     try:
         status = app(given, prog_name="postmaster", standalone_mode=False)
         sys.stdout.flush()
@@ -114,9 +118,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status = error.plugin_status if _is_health(given) else error.exit_status
         return _fail(given, error.code, text, error.hint, status, error.detail)
     except BrokenPipeError:
-        # The reader has seen enough (`| head`). Python would complain once more when it flushes.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return _end_quietly()
+    except SystemExit as error:
+        if isinstance(error.__context__, BrokenPipeError):  # Typer makes it this
+            return _end_quietly()
+        raise
     except (KeyboardInterrupt, typer.Abort):
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
@@ -127,6 +133,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(
             given, "unexpected", text, "run it with --debug and report what it shows", _status(given, 1)
         )
+
+
+def _end_quietly() -> int:
+    """The reader has seen enough (`| head`). Python would complain once more when it flushes."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
 
 
 def _fail(

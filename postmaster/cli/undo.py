@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from postmaster.cli.history import MOST, change_row, line
+from postmaster.cli.history import change_row, line
 from postmaster.cli.state import (
     DryRun,
     Output,
@@ -37,9 +37,7 @@ def undo(
     context: typer.Context,
     entries: Annotated[
         list[int] | None,
-        typer.Argument(
-            min=1, max=MOST, metavar="[ENTRY…]", help="Entries of the history; else the last that holds."
-        ),
+        typer.Argument(min=1, metavar="[ENTRY…]", help="Entries of the history; else the last that holds."),
     ] = None,
     restore_password: Annotated[
         bool,

@@ -60,7 +60,7 @@ def write_rows(
     elif output.isatty():
         _write_screen(output, columns, rows)
     else:
-        _write_plain(output, columns, iter(rows), headed=True)
+        _write_plain(output, columns, iter(rows))
 
 
 def write_record(output: TextIO, form: Format, record: Row) -> None:
@@ -92,6 +92,16 @@ def write_record(output: TextIO, form: Format, record: Row) -> None:
             for item in items or ["none"]:
                 output.write(f"{label:<{width}}  {cell(item)}".rstrip() + "\n")
                 label = ""
+
+
+def with_room(columns: Sequence[Column], room: Mapping[str, int], output: TextIO) -> list[Column]:
+    """The columns that a terminal has room for: `room` has the least width for those it can do without."""
+    if not output.isatty():
+        return list(columns)
+    import shutil
+
+    width = shutil.get_terminal_size().columns
+    return [column for column in columns if width >= room.get(column.key, 0)]
 
 
 def plain(value: Any) -> Any:
@@ -207,13 +217,17 @@ def _csv_text(value: Any) -> str:
     return printable(value) if isinstance(value, str) else as_json(value)
 
 
-def _write_plain(output: TextIO, columns: Sequence[Column], rows: Iterator[Row], *, headed: bool) -> None:
+def _write_plain(
+    output: TextIO, columns: Sequence[Column], rows: Iterator[Row], above: Sequence[Row] | None = None
+) -> None:
+    """Plain rows; `above` are those that stand above them already, with the heading."""
+    drawn = [[cell(row.get(c.key)) for c in columns] for row in above or ()]
     first = [[cell(row.get(c.key)) for c in columns] for row in islice(rows, FIRST_ROWS)]
     widths = [
-        min(MAXIMUM_WIDTH, max([len(column.heading), *(len(line[at]) for line in first)]))
+        min(MAXIMUM_WIDTH, max([len(column.heading), *(len(line[at]) for line in (*drawn, *first))]))
         for at, column in enumerate(columns)
     ]
-    head = [[column.heading for column in columns]] if headed and first else []
+    head = [[column.heading for column in columns]] if above is None and first else []
     rest = ([cell(row.get(c.key)) for c in columns] for row in rows)
     for line in chain(head, first, rest):
         cells = [
@@ -240,7 +254,7 @@ def _write_screen(output: TextIO, columns: Sequence[Column], rows: Iterable[Row]
     for row in first:
         table.add_row(*(Text(cell(row.get(column.key))) for column in columns))  # Text: no markup is read
     Console(file=output, highlight=False).print(table)
-    _write_plain(output, columns, waiting, headed=False)
+    _write_plain(output, columns, waiting, first)
 
 
 def write_line(output: TextIO, text: str | Path) -> None:

@@ -167,6 +167,37 @@ def test_a_closed_pipe_is_quiet(house: Cli) -> None:
         assert done.stderr == ""
 
 
+def test_a_reader_who_has_seen_enough_is_no_failure(house: Cli) -> None:
+    """Also where Typer meets the closed pipe first."""
+    done = subprocess.Popen(
+        [sys.executable, "-m", "postmaster", "--config", str(house.file), "user", "list", "-o", "jsonl"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        bufsize=0,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},  # each line is written by itself
+    )
+    assert done.stdout is not None
+    done.stdout.close()
+    assert (done.wait(60), done.stderr.read() if done.stderr else b"") == (0, b"")
+    if done.stderr:
+        done.stderr.close()
+
+
+@pytest.mark.parametrize("form", ["table", "json"])
+def test_an_old_character_set_takes_every_text(house: Cli, form: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "postmaster", "--config", str(house.file), "domain", "list", "-o", form],
+        capture_output=True,
+        timeout=60,
+        check=True,
+        env={**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"},
+    )
+    text = done.stdout.decode("ascii")
+    assert "b\\u00fccher.example" in text
+    if form == "json":
+        assert "bücher.example" in json.dumps(json.loads(text), ensure_ascii=False)
+
+
 def test_json_is_asked_for_in_any_spelling(house: Cli) -> None:
     for spelling in (("-o", "json"), ("-ojson",), ("--output", "jsonl"), ("--output=json",)):
         assert house("user", "show", "nobody@example.org", *spelling, expect=1).error["code"] == "not_found"

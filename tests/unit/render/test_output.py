@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -92,6 +93,15 @@ def test_rich_reads_no_markup_in_what_it_draws(rows: list[dict[str, Any]]) -> No
     text = written(Format.table, [{**row, "name": "[red]" + str(row["count"])} for row in rows], Terminal())
     assert text.count("[red]") == len(rows)
     assert "\x1b[31m" not in text
+
+
+def test_what_comes_after_the_first_screen_stands_below_its_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LINES", "24")
+    monkeypatch.setenv("COLUMNS", "80")
+    rows = [{"name": "a" * (30 if number == 3 else 3), "count": number} for number in range(40)]
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", written(Format.table, rows, Terminal())).splitlines()
+    assert len(lines) == 41
+    assert {line.rindex(line.split()[1]) + len(line.split()[1]) for line in lines} == {32 + len("COUNT")}
 
 
 def test_a_long_table_streams_after_the_first_rows() -> None:
