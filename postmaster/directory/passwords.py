@@ -36,6 +36,8 @@ OURS = "{ARGON2ID}"  # what the hashes made here begin with
 
 _B64 = r"[A-Za-z0-9+/]"
 _CRYPT64 = r"[./A-Za-z0-9]"
+# crypt(3) makes salts of the same characters, and takes more of them: PostfixAdmin's have a plus.
+_SALT = r"""["#%-)+-9<-\[\]-~]"""
 _ARGON2 = rf"\$argon2%s\$v=19\$m=\d{{1,7}},t=\d{{1,3}},p=\d{{1,2}}\${_B64}{{11,86}}\${_B64}{{22,172}}"
 _SALTED = rf"{_B64}{{%d,256}}={{0,2}}"
 _SCRAM = rf"\d{{1,7}},{_B64}+={{0,2}},{_B64}+={{0,2}},{_B64}+={{0,2}}"
@@ -47,9 +49,9 @@ _SCHEMES: dict[str, str] = {
     "ARGON2ID": _ARGON2 % "id",
     "ARGON2I": _ARGON2 % "i",
     "BLF-CRYPT": rf"\$2[aby]\$\d\d\${_CRYPT64}{{53}}",
-    "SHA512-CRYPT": rf"\$6\$(?:rounds=\d{{4,9}}\$)?{_CRYPT64}{{1,16}}\${_CRYPT64}{{86}}",
-    "SHA256-CRYPT": rf"\$5\$(?:rounds=\d{{4,9}}\$)?{_CRYPT64}{{1,16}}\${_CRYPT64}{{43}}",
-    "MD5-CRYPT": rf"\$1\${_CRYPT64}{{1,8}}\${_CRYPT64}{{22}}",
+    "SHA512-CRYPT": rf"\$6\$(?:rounds=\d{{4,9}}\$)?{_SALT}{{1,16}}\${_CRYPT64}{{86}}",
+    "SHA256-CRYPT": rf"\$5\$(?:rounds=\d{{4,9}}\$)?{_SALT}{{1,16}}\${_CRYPT64}{{43}}",
+    "MD5-CRYPT": rf"\$1\${_SALT}{{1,8}}\${_CRYPT64}{{22}}",
     "PBKDF2": r"\$1\$[!-#%-~]{1,64}\$\d{1,7}\$[0-9a-fA-F]{40}",
     "SSHA512": _SALTED % 90,
     "SSHA256": _SALTED % 46,

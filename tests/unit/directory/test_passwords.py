@@ -71,6 +71,17 @@ def test_a_crypt_hash_tells_its_scheme_itself(scheme: str) -> None:
     assert passwords.check_hash("{CRYPT}" + GOOD[scheme]) == f"{{{scheme}}}{GOOD[scheme]}"
 
 
+@pytest.mark.parametrize("scheme", ["SHA512-CRYPT", "SHA256-CRYPT", "MD5-CRYPT"])
+def test_a_salt_may_have_what_crypt_takes(scheme: str) -> None:
+    """PostfixAdmin makes salts of base64: every fifth hash of its sha512.b64 has a plus in it."""
+    for odd in "+-_=@#,<>[]{}|~^'\"":
+        given = GOOD[scheme].replace("saltsalt", f"s{odd}ltsalt")
+        assert passwords.check_hash(given) == f"{{{scheme}}}{given}"
+    for refused in "$:*!;\\ \n":
+        with pytest.raises(PasswordError):
+            passwords.check_hash(GOOD[scheme].replace("saltsalt", f"s{refused}ltsalt"))
+
+
 @pytest.mark.parametrize("scheme", ["BLF-CRYPT", "SHA512-CRYPT", "SHA256-CRYPT", "MD5-CRYPT"])
 @pytest.mark.parametrize("suffix", [".B64", ".b64", ".BASE64"])
 def test_a_crypt_hash_in_base64_becomes_plain(scheme: str, suffix: str) -> None:
