@@ -122,7 +122,7 @@ def list_(
     """List aliases and catch-alls."""
     from postmaster.directory import aliases
 
-    only = parse_domain(domain) if domain else None
+    only = None if domain is None else parse_domain(domain)
     with state_of(context).directory("alias list") as directory, directory.read() as reading:
         print_rows(output, _COLUMNS, map(row, aliases.list_all(reading, only)), KEYS)
 
@@ -158,7 +158,7 @@ def remove(
         with directory.change(keep=not dry_run) as change:
             gone = aliases.remove(change, where)
     if not dry_run:
-        say_undo(change)
+        say_undo(change.number)
     dropped = [one.unicode for one in gone.dropped_from]
     print_record(output, {**row(alias), "removed": not dry_run, "dropped_from": dropped})
 

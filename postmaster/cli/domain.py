@@ -14,6 +14,7 @@ from postmaster.cli.state import (
     Yes,
     complete,
     confirm,
+    held_of,
     print_record,
     print_rows,
     progress,
@@ -79,7 +80,7 @@ def add(
     """Host a domain. An alias domain answers for the addresses that exist in the one it stands for."""
     from postmaster.directory import domains
 
-    wanted, home = parse_domain(name), parse_domain(alias_of) if alias_of else None
+    wanted, home = parse_domain(name), None if alias_of is None else parse_domain(alias_of)
     command = f"domain add {wanted}" + (f" --alias-of {home}" if home else "")
     with state_of(context).directory(command, reason=reason) as directory, directory.change() as change:
         added = domains.add(change, wanted, home)
@@ -145,10 +146,10 @@ def rename(
     if on_hold:
         say(
             f"note: {on_hold} messages for the old name stay on hold; to let them go on:"
-            f" postmaster queue requeue 'queue=hold and recipient-domain={was.ascii}'"
+            f" postmaster queue requeue {held_of('recipient-domain', was.ascii)}"
         )
-    if entry is not None and output is Format.table:
-        say(f"undo: postmaster undo {entry}")
+    if output is Format.table:
+        say_undo(entry)
     print_record(
         output,
         {
@@ -187,5 +188,5 @@ def remove(
         with directory.change(keep=not dry_run) as change:
             domains.remove(change, wanted)
     if not dry_run:
-        say_undo(change)
+        say_undo(change.number)
     print_record(output, {**row(record), "removed": not dry_run})

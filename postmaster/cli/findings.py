@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from postmaster.cli.state import print_rows, say
+from postmaster.cli.state import pasted, print_rows, say
 from postmaster.render.output import Column, Format
 
 if TYPE_CHECKING:
@@ -30,7 +30,8 @@ def print_findings(output: Format, findings: Iterable[Finding]) -> None:
         nonlocal count
         for one in findings:
             count += 1
-            yield {"code": one.code, "object": one.object, "message": one.message, "remedy": one.remedy}
+            row = {"code": one.code, "object": one.object, "message": one.message}
+            yield {**row, "remedy": pasted(one.remedy) if output is Format.table else one.remedy}
 
     print_rows(output, _COLUMNS, rows(), KEYS)
     if output is Format.table:

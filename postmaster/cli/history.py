@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from postmaster.address import parse_alias_address, parse_domain
+from postmaster.address import Address, parse_address, parse_alias_address, parse_domain
 from postmaster.cli.reading import Since, Until
 from postmaster.cli.state import Output, complete, print_record, print_rows, state_of
 from postmaster.errors import UsageError
@@ -84,7 +84,9 @@ def history(
     address: Annotated[
         str | None,
         typer.Argument(
-            metavar="[ADDRESS]", help="Only what was about this address.", autocompletion=complete("address")
+            metavar="[ADDRESS]",
+            help="Only what was about this address, or led to it.",
+            autocompletion=complete("address"),
         ),
     ] = None,
     domain: Annotated[
@@ -110,8 +112,8 @@ def history(
         raise UsageError("--entry names one entry by itself", hint="postmaster history --entry 12")
     now = time.time()
     wanted = journal.Wanted(
-        address=parse_alias_address(address.lower()) if address else None,
-        domain=parse_domain(domain) if domain else None,
+        address=None if address is None else _any_address(address),
+        domain=None if domain is None else parse_domain(domain),
         since=_moment(since, now),
         until=_moment(until, now),
         actor=actor,
@@ -135,6 +137,11 @@ def history(
             (row(one, journal.changes(reading, one.number, names) if with_changes else []) for one in listed),
             KEYS,
         )
+
+
+def _any_address(text: str) -> Address:
+    """One of ours, a catch-all, or one elsewhere. Raises AddressError."""
+    return parse_alias_address(text) if text.startswith("@") else parse_address(text)
 
 
 def _moment(text: str | None, now: float) -> datetime | None:

@@ -8,6 +8,8 @@ Exit statuses: 0 done, 1 refused or failed, 2 wrong usage, 3 done in part, 4 dif
 
 from __future__ import annotations
 
+import codecs
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -19,8 +21,9 @@ import typer
 
 from postmaster import __version__
 from postmaster.cli.lazy import ClickException, NoArgsIsHelpError, lazy_group, usage_hint
-from postmaster.cli.state import State
+from postmaster.cli.state import State, pasted, remember_file
 from postmaster.errors import PostmasterError
+from postmaster.files import remedy
 
 COMMANDS = {
     "init": ("postmaster.cli.init", "Make or upgrade the directory and the look-ups."),
@@ -46,6 +49,7 @@ COMMANDS = {
     "health": ("postmaster.cli.health", "Whether mail works."),
 }
 
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 INTERRUPTED = 130  # Typer makes a keyboard interrupt this status by itself
 
 app = typer.Typer(
@@ -83,6 +87,7 @@ def root(
 ) -> None:
     """Administer a Postfix and Dovecot mail server: accounts, queue, health."""
     context.obj = State(config, debug)
+    remember_file(config)
     if debug:
         from postmaster import process
 
@@ -94,6 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     os.umask(0o077)  # whatever is written without a mode of its own is for its owner alone
     debug = "--debug" in given
+    remember_file(None)
     try:
         status = app(given, prog_name="postmaster", standalone_mode=False)
         sys.stdout.flush()
@@ -123,6 +129,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if debug:
             raise
+        if isinstance(error, OSError) and error.errno in _NO_ROOM:
+            where = f" to {error.filename}" if error.filename else ""
+            text = f"nothing can be written{where}: {error.strerror}"
+            return _fail(given, "failed", text, remedy(error), _status(given, 1))
         text = f"unexpected {type(error).__name__}: {_one_line(str(error))[:300]}"
         return _fail(
             given, "unexpected", text, "run it with --debug and report what it shows", _status(given, 1)
@@ -143,7 +153,8 @@ def _fail(
         from postmaster.render.escape import printable
 
         print(
-            f"postmaster: {printable(message)}" + (f" ({printable(hint)})" if hint else ""), file=sys.stderr
+            f"postmaster: {printable(message)}" + (f" ({printable(pasted(hint))})" if hint else ""),
+            file=sys.stderr,
         )
         for line in (detail or "").splitlines():
             print(printable(line), file=sys.stderr)
@@ -186,8 +197,30 @@ def run() -> None:
     Ends without taking the interpreter down object by object, a seventh of a short command's time: by
     now every file is closed, and nothing waits for the interpreter's end.
     """
+    _prepare_streams()
     status = main()
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):  # what could be told of it main() has told
             stream.flush()
     os._exit(status)
+
+
+def _prepare_streams() -> None:
+    """Have the three streams, whoever started us, and let none refuse a character.
+
+    A daemon or `>&-` gives none; a terminal of an older kind has not every character: it gets an escape that
+    JSON has too.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode, encoding="utf-8"))
+    if codecs.lookup(sys.stdout.encoding).name != "utf-8" and hasattr(sys.stdout, "reconfigure"):
+        codecs.register_error("escaped", _escaped)
+        sys.stdout.reconfigure(errors="escaped")
+
+
+def _escaped(error: UnicodeError) -> tuple[str, int]:
+    import json
+
+    assert isinstance(error, UnicodeEncodeError)
+    return json.dumps(error.object[error.start : error.end])[1:-1], error.end

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,9 +14,10 @@ import typer
 from postmaster.errors import ConfirmationError, UsageError
 from postmaster.render.output import Column, Format, Row, write_record, write_rows
 from postmaster.settings import Settings, load_settings
+from postmaster.shell import word
 
 if TYPE_CHECKING:
-    from postmaster.directory.database import Change, Directory
+    from postmaster.directory.database import Directory
 
 Output = Annotated[
     Format, typer.Option("-o", "--output", help="How to print: table for people, the others for programs.")
@@ -52,6 +54,28 @@ class State:
             yield opened
 
 
+_named: Path | None = None  # the settings file that this run was told to use
+
+
+def remember_file(config: Path | None) -> None:
+    """Note what `--config` named, for the commands that are shown."""
+    global _named
+    _named = config
+
+
+def pasted(text: str) -> str:
+    """The text with its commands as they must be typed to mean this directory and these servers.
+
+    With `--config` they name the file too: to undo entry 12 of another directory is no way back.
+    """
+    if _named is None:
+        return text
+    from postmaster.cli.main import COMMANDS
+
+    given = f"--config {word(_named)}"
+    return re.sub(rf"\bpostmaster (?=(?:{'|'.join(COMMANDS)})\b)", lambda found: f"{found[0]}{given} ", text)
+
+
 def check_reason(reason: str | None) -> None:
     """Raises UsageError."""
     if reason is not None and len(reason) > REASON_CHARACTERS:
@@ -78,13 +102,25 @@ def say(text: str) -> None:
     """A line for people beside the data: on standard error, so that a pipe stays clean."""
     from postmaster.render.escape import printable
 
-    print(printable(text), file=sys.stderr)
+    print(printable(pasted(text)), file=sys.stderr)
 
 
-def say_undo(change: Change) -> None:
-    """How to take back what was done."""
-    if change.number is not None:
-        say(f"undo: postmaster undo {change.number}")
+def say_way_back(*words: object) -> None:
+    """The command that takes back what was done."""
+    say(f"undo: postmaster {' '.join(map(word, words))}")
+
+
+def say_undo(entry: int | None) -> None:
+    """How to take back an entry of the history; nothing where none was made."""
+    if entry is not None:
+        say_way_back("undo", entry)
+
+
+def held_of(field: str, value: str) -> str:
+    """The filter for messages on hold with this sender, recipient or login, as a word of a command."""
+    from postmaster.queue.tree import AllOf, Term
+
+    return word(AllOf((Term("queue", "=", "hold"), Term(field, "=", value))))
 
 
 def confirm(question: str, *, yes: bool) -> None:

@@ -7,7 +7,18 @@ from typing import Annotated
 import typer
 
 from postmaster.cli.history import MOST, change_row, line
-from postmaster.cli.state import DryRun, Output, Reason, Yes, confirm, print_record, progress, say, state_of
+from postmaster.cli.state import (
+    DryRun,
+    Output,
+    Reason,
+    Yes,
+    confirm,
+    print_record,
+    progress,
+    say,
+    say_undo,
+    state_of,
+)
 from postmaster.errors import PartialError
 from postmaster.render.output import Format
 
@@ -68,8 +79,7 @@ def undo(
             undone, entry, failed = done.undone, done.entry, done.failed
     for note in undone.notes:
         say(f"note: {note}")
-    if entry is not None:
-        say(f"undo: postmaster undo {entry}")
+    say_undo(entry)
     print_record(
         output,
         {
@@ -87,5 +97,5 @@ def undo(
     if failed:
         raise PartialError(
             f"it is undone, but not everything could be done: {'; '.join(failed)}",
-            hint="what is left is done by the next: postmaster user trash purge",
+            hint="mend that, then: postmaster user trash purge --unfinished",
         )

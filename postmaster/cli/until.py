@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Annotated
 
 import typer
@@ -35,7 +35,7 @@ def parse_until(text: str, now: datetime | None = None) -> datetime | None:
             moment = now + int(found[1]) * _UNITS[found[2]]
         else:
             moment = datetime.fromisoformat(given)
-            if re.fullmatch(r"\d{4}-\d\d-\d\d", given, re.ASCII):
+            if _is_day(given):
                 moment += timedelta(days=1)
         moment = moment.astimezone(UTC).replace(microsecond=0)
     except (ValueError, OverflowError, OSError):
@@ -45,3 +45,12 @@ def parse_until(text: str, now: datetime | None = None) -> datetime | None:
     if moment <= now:
         raise UsageError(f"{text!r} is over already", hint="name a day to come, or none for no end")
     return moment
+
+
+def _is_day(text: str) -> bool:
+    """Whether a date has no time of day; there are more ways to write one than 2026-12-31."""
+    try:
+        date.fromisoformat(text)
+    except ValueError:
+        return False
+    return True

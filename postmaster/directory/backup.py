@@ -24,8 +24,8 @@ from urllib.parse import quote
 from postmaster.directory import migrate, transfer
 from postmaster.directory.engines import LOCK_TIMEOUT, make_engine
 from postmaster.directory.schema import REVISION
-from postmaster.errors import DirectoryError, ExistsError, NotFoundError
-from postmaster.files import complete, make_folder
+from postmaster.errors import DirectoryError, ExistsError, NotFoundError, UsageError
+from postmaster.files import complete, make_folder, remedy
 from postmaster.settings import Settings
 
 MODE = 0o600
@@ -57,6 +57,8 @@ def backup(settings: Settings, file: Path, *, overwrite: bool = False) -> Backup
     source = settings.directory.file
     if source is not None and not source.exists():
         raise NotFoundError(f"there is no directory at {source}", hint="run: postmaster init")
+    if source is not None and file.exists() and file.samefile(source):
+        raise UsageError(f"{file} is the directory itself", hint="name another file")
     if file.exists() and not overwrite:
         raise ExistsError(f"{file} is there already", hint="name another file, or add --force")
     with _plain_errors(file), complete(file, MODE) as new:
@@ -182,5 +184,5 @@ def _plain_errors(file: Path) -> Iterator[None]:
         raise DirectoryError(f"{file} is damaged, locked or no copy of a directory: {error}") from error
     except OSError as error:
         raise DirectoryError(
-            f"{error.filename or file} cannot be used: {error.strerror}", hint="run it as root"
+            f"{error.filename or file} cannot be used: {error.strerror}", hint=remedy(error)
         ) from error

@@ -37,6 +37,7 @@ from postmaster.directory.schema import (
     target,
 )
 from postmaster.errors import ConflictError, NotFoundError, RuleError
+from postmaster.shell import word
 
 _DATES = {
     name: {c.name for c in t.c if c.type.python_type.__name__ == "datetime"} for name, t in JOURNALLED.items()
@@ -183,7 +184,8 @@ class _Undo:
                     self._name_again(row)
 
     def _name_again(self, row: RowChange) -> None:
-        """Put a target back, at the end, if the alias or forward is there and does not have it."""
+        """Put a target back in its place, or at the end where another has that, if the alias or forward is
+        there and does not have it."""
         assert row.before is not None
         there = self._connection.execute(
             select(target.c.position, target.c.local_part, target.c.domain).where(
@@ -195,7 +197,9 @@ class _Undo:
             if not there:
                 self._say(f"{row.object} leads elsewhere or nowhere now, and stays so", None)
             return
-        values = {**_typed(target, row.before), "position": 1 + max(one.position for one in there)}
+        values, taken = _typed(target, row.before), {one.position for one in there}
+        if values["position"] in taken:
+            values["position"] = 1 + max(taken)
         self._change.restore(target, values)
         self._note(RowChange(row.table, row.row_id, row.object, json.loads(as_json(values) or "{}"), None))
 
@@ -239,7 +243,7 @@ class _Undo:
                 return
             if values[secret] != "":
                 self._say(
-                    f"{row.object} has no password now; postmaster user password {row.object} gives one"
+                    f"{row.object} has no password now; postmaster user password {word(row.object)} gives one"
                 )
             values[secret] = ""
         if row.table in (account.name, removed_mailbox.name):
@@ -260,7 +264,7 @@ class _Undo:
             self._say(f"the password of {row.object} stays as it is")
         if "locked_at" in back and back["locked_at"] is None and not self._restores:
             del back["locked_at"]
-            self._say(f"{row.object} stays locked", f"postmaster user unlock {row.object}")
+            self._say(f"{row.object} stays locked", f"postmaster user unlock {word(row.object)}")
         self._compare(entry, row, present, set(back) - (set() if self._restores else _credentials(row)))
         if back:
             self._change.update(table, row.row_id, back)
@@ -312,7 +316,7 @@ class _Undo:
         thing = (
             f"{KINDS[row.table]} of {row.object}" if row.table not in ("domain", "address") else row.object
         )
-        by, hint = "", f"postmaster history {row.object} shows what was done"
+        by, hint = "", f"postmaster history {word(row.object)} shows what was done"
         if later is not None:
             since = history.entry(self._connection, later)
             by = f" since, by entry {later} ({since.command})"
@@ -362,12 +366,15 @@ class _Undo:
         here, node = graph.lead(self._connection, where)
         if not here or node is not None:
             return
-        leading = [one.unicode for _, _, one in graph.sources_of(self._connection, where)]
+        leading = {one: number for _, number, one in graph.sources_of(self._connection, where)}
         if leading:
+            first = min(leading, key=str)
+            node = self._node(leading[first])
+            noun = "forward" if node is not None and node.kind == "user" else "alias"
             raise ConflictError(
-                f"it cannot be undone any more: {named(sorted(set(leading)))} would lead to {where},"
+                f"it cannot be undone any more: {named(sorted(map(str, leading)))} would lead to {where},"
                 " which would not exist",
-                hint=f"give it another target first: postmaster alias show {leading[0]}",
+                hint=f"give it another target first: postmaster {noun} set {word(first)} ADDRESS",
             )
 
     def _check_domain(self, name: str) -> None:

@@ -24,7 +24,7 @@ from postmaster.directory import removed, undo, users
 from postmaster.directory.database import Directory
 from postmaster.directory.records import Removed, RemovedMailbox, User
 from postmaster.errors import NotFoundError, PartialError, PostmasterError, ServerError, UsageError
-from postmaster.files import make_folder
+from postmaster.files import make_folder, remedy
 from postmaster.lifecycle.folders import TRASH, Folders, open_folders
 from postmaster.lifecycle.rename import end_sessions
 
@@ -195,7 +195,7 @@ def _alone(directory: Directory) -> Iterator[None]:
         make_folder(path.parent, 0o755)
         descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as error:
-        raise ServerError(f"{path} cannot be used: {error.strerror}", hint="run it as root") from error
+        raise ServerError(f"{path} cannot be used: {error.strerror}", hint=remedy(error)) from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
@@ -316,6 +316,6 @@ def _place(directory: Directory, mail_id: str) -> Path | None:
 def parse_age(text: str) -> timedelta:
     """`30d`, `2w`, `12h`. Raises UsageError."""
     units = {"h": 1, "d": 24, "w": 168}
-    if not text[:-1].isdigit() or len(text) > 6 or text[-1:] not in units:
+    if not (text[:-1].isdecimal() and text.isascii()) or len(text) > 6 or text[-1:] not in units:
         raise UsageError(f"{text!r} is no age", hint="for example 30d, 4w or 12h")
     return timedelta(hours=int(text[:-1]) * units[text[-1]])

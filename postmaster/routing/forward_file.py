@@ -23,6 +23,7 @@ from postmaster.postfix.postconf import split_list
 from postmaster.postfix.tokens import split
 
 BYTES = 1 << 20  # of a file that is looked at
+NOT_A_FILE = "it is not a regular file"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +105,7 @@ def find_forward(forward_path: str, account: Account, extension: str, domain: st
 def _read(path: Path, has_extension: bool, status: os.stat_result, account: Account) -> ForwardFile:
     refusal = None
     if not stat.S_ISREG(status.st_mode):
-        refusal = "it is not a regular file"
+        refusal = NOT_A_FILE
     elif status.st_uid not in (0, account.uid):
         refusal = f"it belongs to uid {status.st_uid}, not to {account.name} or root"
     elif status.st_mode & 0o002:

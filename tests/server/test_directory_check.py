@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -162,6 +163,60 @@ def test_a_catch_all_that_takes_control_addresses(pliable: Lab, healthy: str, fo
     assert found() == {("control_address", one) for one in control}
 
 
+def test_each_remedy_mends_what_it_is_for_as_it_stands(pliable: Lab, healthy: str, found: Found) -> None:
+    """Pasted: names that a shell would read otherwise come through, and no rule refuses the command."""
+    other = f"other.{healthy}"
+    with pliable.change() as make:
+        make.domain(other)
+        for name in ("postmaster", "admin", "o'brien", "carl&dora"):
+            make.user(f"{name}@{other}")
+        make.alias(f"abuse@{other}", f"postmaster@{other}")
+        make.alias(f"webmaster@{other}", f"o'brien@{other}")
+        make.alias(f"~only@{other}", f"carl&dora@{other}")
+        make.forward(f"o'brien@{other}", f"carl&dora@{other}", keep_copy=False)
+        make.alias(f"it's@{other}", f"admin@{other}")
+        make.alias(f"back@{other}", f"it's@{other}")
+        make.alias(f"both@{other}", f"admin@{other}")
+        lead(make, f"it's@{other}", f"back@{other}")
+        for dead in ("x'1", "x2"):  # the one cannot go out while the other stays
+            lead(make, f"both@{other}", f"{dead}@{other}")
+        lead(make, f"team@{healthy}", f"team@{healthy}")
+        lead(make, f"bob@{healthy}", f"$(reboot)@twin-{healthy}")
+        make.until(f"abuse@{other}", -10)
+        make.switch(f"postmaster@{other}", receive=False)
+        make.switch(f"carl&dora@{other}", receive=False)
+    codes = {code for code, _ in found()}
+    assert codes == {
+        "loop",
+        "dead_target",
+        "dead_end",
+        "missing_postmaster",
+        "missing_abuse",
+        "control_address",
+    }
+    run: list[list[str]] = []
+    for _ in range(3):  # what is mended shows what was behind it
+        for one in [one for one in findings(pliable.settings) if healthy in one.object]:
+            for command in one.remedy.rpartition("take it out: ")[2].split("; "):
+                words = [f"boss@{healthy}" if w == "ADDRESS" else w for w in shlex.split(command)[1:]]
+                if words not in run:
+                    run.append(words)
+                    pliable.postmaster(*words, *(["--yes"] if "remove" in words else []))
+    assert found() == set()
+    made = [words[:2] for words in run]
+    assert ["alias", "edit"] in made
+    assert ["forward", "set"] in made
+    assert ["user", "set"] in made
+
+
+def test_what_a_locked_user_forwards_stays_in_the_mailbox(pliable: Lab, healthy: str, found: Found) -> None:
+    with pliable.change() as make:
+        make.forward(f"amy@{healthy}", "amy@elsewhere.test", keep_copy=False)
+        with make.directory.change() as change:
+            users.lock(change, parse_address(f"amy@{healthy}"))
+    assert found() == set()
+
+
 def test_look_ups_behind_missing_and_different(pliable: Lab, healthy: str, found: Found) -> None:
     folder = pliable.settings.lookups.directory
     files = [folder / "postfix.db", folder / "dovecot.db"]
@@ -293,6 +348,9 @@ def test_alias_domains_that_would_backscatter(pliable: Lab, healthy: str, found:
         # The catch-all of the domain itself takes what the first one sends there.
         by_pattern = ("alias_domain_backscatter", f"third.{healthy}")
         assert found() == {("alias_domain_backscatter", f"own.{healthy}"), by_pattern}
+        remedies = {one.object: one.remedy for one in findings(pliable.settings)}
+        add = f"postmaster domain add own.{healthy} --alias-of {healthy}"
+        assert remedies[f"own.{healthy}"].rpartition("; ")[2] == add
         with pliable.change() as make:
             make.remove("alias", f"@{healthy}")
         assert found() == {
@@ -300,6 +358,8 @@ def test_alias_domains_that_would_backscatter(pliable: Lab, healthy: str, found:
             ("alias_domain_backscatter", f"twin-{healthy}"),
             by_pattern,
         }
+        remedies = {one.object: one.remedy for one in findings(pliable.settings)}
+        assert remedies[f"twin-{healthy}"] == f"take it out of hash:{directory}/whole"
 
 
 def test_forwards_to_elsewhere_without_srs(pliable: Lab, healthy: str, found: Found) -> None:

@@ -16,6 +16,7 @@ from postmaster.cli.state import (
     confirm,
     print_record,
     say,
+    say_way_back,
     state_of,
 )
 from postmaster.render.output import Format
@@ -88,7 +89,7 @@ def restore(
                 hint="run: postmaster publish --rebuild",
             ) from error
     if done.before is not None and output is Format.table:
-        say(f"undo: postmaster directory restore {done.before}")
+        say_way_back("directory", "restore", done.before)
     print_record(
         output,
         {
@@ -103,7 +104,7 @@ def restore(
     if failed:
         raise PartialError(
             f"it is restored, but not all mail is where it belongs: {'; '.join(failed)}",
-            hint="what is left is done by the next: postmaster user trash purge",
+            hint="mend that, then: postmaster user trash purge --unfinished",
         )
 
 

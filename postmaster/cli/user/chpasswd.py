@@ -67,8 +67,7 @@ def chpasswd(
     if output is Format.table:
         for number, shown, message in problems:
             say(f"line {number}: {shown + ': ' if shown else ''}{message}")
-        if entry is not None:
-            say_undo(change)
+        say_undo(entry)
     if output is not Format.table or not refused:
         print_record(
             output,

@@ -7,7 +7,17 @@ from typing import Annotated
 import typer
 
 from postmaster.address import parse_address, parse_own_address
-from postmaster.cli.state import DryRun, Output, Reason, print_record, progress, say, state_of
+from postmaster.cli.state import (
+    DryRun,
+    Output,
+    Reason,
+    held_of,
+    print_record,
+    progress,
+    say,
+    say_undo,
+    state_of,
+)
 from postmaster.cli.until import parse_until
 from postmaster.cli.user.options import Where
 from postmaster.errors import PartialError, UsageError
@@ -63,10 +73,10 @@ def rename(
     if on_hold:
         say(
             f"note: {on_hold} messages for the old name stay on hold; to let them go on:"
-            f" postmaster queue requeue 'queue=hold and recipient={was.ascii}'"
+            f" postmaster queue requeue {held_of('recipient', was.ascii)}"
         )
-    if entry is not None and output is Format.table:
-        say(f"undo: postmaster undo {entry}")
+    if output is Format.table:
+        say_undo(entry)
     print_record(
         output,
         {

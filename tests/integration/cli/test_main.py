@@ -167,6 +167,36 @@ def test_a_closed_pipe_is_quiet(house: Cli) -> None:
         assert done.stderr == ""
 
 
+def test_a_stream_that_is_closed_or_full_is_no_surprise(house: Cli) -> None:
+    given = f"{sys.executable} -m postmaster --config {house.file} user show amy@example.org"
+    for redirection, status, said in (
+        (">&-", 0, ""),
+        ("<&- >&- 2>&-", 0, ""),
+        (
+            ">/dev/full",
+            1,
+            "postmaster: nothing can be written: No space left on device (make room, and run it again)\n",
+        ),
+    ):
+        command = ["sh", "-c", f"{given} {redirection}"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        assert (done.returncode, done.stderr) == (status, said), redirection
+
+
+def test_what_a_terminal_of_an_older_kind_cannot_show_is_escaped(house: Cli) -> None:
+    house("user", "set", "amy@example.org", "--name", "Amy → 😀 Ängström")
+    environment = {**os.environ, "PYTHONIOENCODING": "latin-1", "PYTHONUTF8": "0"}
+    given = ["--config", str(house.file), "user", "show", "amy@example.org", "-o", "json"]
+    done = subprocess.run(
+        [sys.executable, "-m", "postmaster", *given],
+        capture_output=True,
+        env=environment,
+        check=True,
+        timeout=60,
+    )
+    assert json.loads(done.stdout.decode("latin-1"))["name"] == "Amy → 😀 Ängström"
+
+
 def test_json_is_asked_for_in_any_spelling(house: Cli) -> None:
     for spelling in (("-o", "json"), ("-ojson",), ("--output", "jsonl"), ("--output=json",)):
         assert house("user", "show", "nobody@example.org", *spelling, expect=1).error["code"] == "not_found"
