@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
+import textwrap
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from postmaster.cli.state import pasted, print_rows, say
-from postmaster.render.output import Column, Format
+from postmaster.render.escape import printable
+from postmaster.render.output import Column, Format, write_line
 
 if TYPE_CHECKING:
     from postmaster.routing.check.finding import Finding
@@ -23,7 +27,10 @@ KEYS = ("code", "object", "message", "remedy")
 
 
 def print_findings(output: Format, findings: Iterable[Finding]) -> None:
-    """Raises Exit with status 4 when there are any."""
+    """Raises Exit with status 4 when there are any.
+
+    On a terminal each is a block of lines: in a narrow column nobody could read a remedy, or copy it.
+    """
     count = 0
 
     def rows() -> Iterator[dict[str, Any]]:
@@ -33,8 +40,23 @@ def print_findings(output: Format, findings: Iterable[Finding]) -> None:
             row = {"code": one.code, "object": one.object, "message": one.message}
             yield {**row, "remedy": pasted(one.remedy) if output is Format.table else one.remedy}
 
-    print_rows(output, _COLUMNS, rows(), KEYS)
+    if output is Format.table and sys.stdout.isatty():
+        width = shutil.get_terminal_size().columns
+        for row in rows():
+            _write_block(row, width)
+    else:
+        print_rows(output, _COLUMNS, rows(), KEYS)
     if output is Format.table:
         say(f"{count} {'finding' if count == 1 else 'findings'}")
     if count:
         raise typer.Exit(4)
+
+
+def _write_block(row: dict[str, Any], width: int) -> None:
+    """A finding for a terminal. The remedy is one line however long, so that it can be copied."""
+    indent = " " * 2
+    write_line(sys.stdout, f"{row['object']} ({row['code']})")
+    lines = textwrap.wrap(printable(row["message"]), max(20, width - 2), break_on_hyphens=False)
+    for line in (*lines, row["remedy"]):
+        write_line(sys.stdout, indent + line)
+    write_line(sys.stdout, "")

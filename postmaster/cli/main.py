@@ -11,6 +11,7 @@ from __future__ import annotations
 import codecs
 import errno
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -99,7 +100,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     os.umask(0o077)  # whatever is written without a mode of its own is for its owner alone
     debug = "--debug" in given
-    remember_file(None)
     try:
         status = app(given, prog_name="postmaster", standalone_mode=False)
         sys.stdout.flush()
@@ -119,8 +119,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         text = _one_line(error.message)
         status = error.plugin_status if _is_health(given) else error.exit_status
         return _fail(given, error.code, text, error.hint, status, error.detail)
-    except BrokenPipeError:
-        # The reader has seen enough (`| head`). Python would complain once more when it flushes.
+    except (BrokenPipeError, SystemExit):
+        # The reader has seen enough (`| head`); Typer, where it meets that, ends with a status of its own.
+        # Python would complain once more when it flushes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (KeyboardInterrupt, typer.Abort):
@@ -137,6 +138,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(
             given, "unexpected", text, "run it with --debug and report what it shows", _status(given, 1)
         )
+    finally:
+        remember_file(None)
 
 
 def _fail(
@@ -192,11 +195,13 @@ def _status(arguments: list[str], status: int) -> int:
 
 
 def run() -> None:
-    """The console script.
+    """The program, once it is loaded (`__main__.py`).
 
     Ends without taking the interpreter down object by object, a seventh of a short command's time: by
     now every file is closed, and nothing waits for the interpreter's end.
     """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # while this was loaded; now it is told
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     _prepare_streams()
     status = main()
     for stream in (sys.stdout, sys.stderr):

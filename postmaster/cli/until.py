@@ -40,10 +40,11 @@ def parse_until(text: str, now: datetime | None = None) -> datetime | None:
         moment = moment.astimezone(UTC).replace(microsecond=0)
     except (ValueError, OverflowError, OSError):
         raise UsageError(
-            f"{text!r} is no date", hint="for example 2026-12-31, 2026-12-31T18:00 or 30d; none for no end"
+            f"{text[:60]!r} is no date",
+            hint="for example 2026-12-31, 2026-12-31T18:00 or 30d; none for no end",
         ) from None
     if moment <= now:
-        raise UsageError(f"{text!r} is over already", hint="name a day to come, or none for no end")
+        raise UsageError(f"{text[:60]!r} is over already", hint="name a day to come, or none for no end")
     return moment
 
 

@@ -59,6 +59,8 @@ def backup(settings: Settings, file: Path, *, overwrite: bool = False) -> Backup
         raise NotFoundError(f"there is no directory at {source}", hint="run: postmaster init")
     if source is not None and file.exists() and file.samefile(source):
         raise UsageError(f"{file} is the directory itself", hint="name another file")
+    if source is not None and not os.access(source, os.R_OK):
+        raise DirectoryError(f"the directory {source} cannot be read", hint="run it as root")
     if file.exists() and not overwrite:
         raise ExistsError(f"{file} is there already", hint="name another file, or add --force")
     with _plain_errors(file), complete(file, MODE) as new:
@@ -181,6 +183,10 @@ def _plain_errors(file: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
+        if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
+            raise DirectoryError(
+                f"there is no room for {file}", hint="make room, and run it again"
+            ) from error
         raise DirectoryError(f"{file} is damaged, locked or no copy of a directory: {error}") from error
     except OSError as error:
         raise DirectoryError(

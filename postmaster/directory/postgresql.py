@@ -27,6 +27,7 @@ _HINTS = {
     "database .* does not exist": (
         "make it: createdb --owner=USER --template=template0 --encoding=UTF8 DATABASE"
     ),
+    "disk is full": "make room, and run it again",
     "password": "directory.password_file names a file with the password (0600)",
     "no encryption": "the server wants TLS: sslmode=verify-full in directory.url",
     "invalid connection option|invalid .* value": "see the parameters after ? in directory.url",

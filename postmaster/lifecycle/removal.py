@@ -119,7 +119,7 @@ def restore(
             which = "" if account_id is None else f"of number {account_id} "
             raise NotFoundError(
                 f"no removed user {which}had the address {where}",
-                hint="postmaster user trash list shows who did",
+                hint="postmaster user trash list shows who did; where the mail was deleted: postmaster undo",
             )
         one = found[-1]
         notes: tuple[str, ...] = ()
@@ -317,5 +317,5 @@ def parse_age(text: str) -> timedelta:
     """`30d`, `2w`, `12h`. Raises UsageError."""
     units = {"h": 1, "d": 24, "w": 168}
     if not (text[:-1].isdecimal() and text.isascii()) or len(text) > 6 or text[-1:] not in units:
-        raise UsageError(f"{text!r} is no age", hint="for example 30d, 4w or 12h")
+        raise UsageError(f"{text[:60]!r} is no age", hint="for example 30d, 4w or 12h")
     return timedelta(hours=int(text[:-1]) * units[text[-1]])

@@ -17,6 +17,7 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
+from postmaster.errors import RightsError
 from postmaster.files import read_regular
 from postmaster.postfix import macros
 from postmaster.postfix.postconf import split_list
@@ -92,10 +93,15 @@ def paths(forward_path: str, account: Account, extension: str, domain: str) -> l
 
 
 def find_forward(forward_path: str, account: Account, extension: str, domain: str) -> ForwardFile | None:
-    """The file that counts for a user, None where there is none."""
+    """The file that counts for a user, None where there is none. Raises RightsError for who may not look."""
     for path, has_extension in paths(forward_path, account, extension, domain):
         try:
             status = path.lstat()
+        except PermissionError:
+            hint = (
+                "run it as root" if os.geteuid() else f"root itself may not; as {account.name} it may be seen"
+            )
+            raise RightsError(f"this user may not look for {path}", hint=hint) from None
         except (OSError, ValueError):
             continue
         return _read(path, has_extension, status, account)

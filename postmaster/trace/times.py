@@ -35,7 +35,7 @@ def moment(text: str, now: float) -> float:
         return _known(datetime.fromisoformat(given).timestamp())
     except (ValueError, OverflowError, OSError):
         raise UsageError(
-            f"{text!r} is no time", hint="use today, yesterday, 2h, 3d, 2026-05-28 or 2026-05-28T20:15"
+            f"{text[:60]!r} is no time", hint="use today, yesterday, 2h, 3d, 2026-05-28 or 2026-05-28T20:15"
         ) from None
 
 

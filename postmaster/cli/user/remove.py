@@ -17,6 +17,7 @@ from postmaster.cli.state import (
     print_record,
     progress,
     say,
+    say_undo,
     say_way_back,
     state_of,
 )
@@ -74,7 +75,10 @@ def remove(
             done = removal.remove(directory, where, mail.value, progress=progress())
             gone, place, entry, failed = done.removed, done.place, done.entry, done.failed
     if not dry_run and output is Format.table:
-        say_way_back("user", "restore", gone.record.address)
+        if mail is Mail.delete:  # nothing is left that user restore could find
+            say_undo(entry)
+        else:
+            say_way_back("user", "restore", gone.record.address)
     print_record(
         output,
         {

@@ -48,6 +48,7 @@ def way_back(done: Result) -> list[str]:
     "words",
     [
         ("user", "remove", ODD, "--yes"),
+        ("user", "remove", ODD, "--yes", "--mail", "delete"),
         ("user", "rename", ODD, f"new{ODD}"),
         ("alias", "remove", f"a{ODD}", "--yes"),
         ("forward", "remove", ODD, "--yes"),
@@ -56,7 +57,7 @@ def way_back(done: Result) -> list[str]:
         ("domain", "rename", "example.org", "example.com", "--yes"),
         ("domain", "remove", "bücher.example", "--yes"),
     ],
-    ids=lambda words: "-".join(words[:2]),
+    ids=lambda words: "-".join([*words[:2], *words[4:]]),
 )
 def test_the_way_back_leads_back(odd: Cli, words: tuple[str, ...]) -> None:
     before = state(odd)
