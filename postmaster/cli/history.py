@@ -10,7 +10,7 @@ import typer
 
 from postmaster.address import Address, parse_address, parse_alias_address, parse_domain
 from postmaster.cli.reading import Since, Until
-from postmaster.cli.state import Output, complete, print_record, print_rows, state_of
+from postmaster.cli.state import Output, check_text, complete, print_record, print_rows, state_of
 from postmaster.errors import UsageError
 from postmaster.render.output import Column, Format, cell
 
@@ -110,6 +110,7 @@ def history(
 
     if entry is not None and any(one is not None for one in (address, domain, since, until, actor)):
         raise UsageError("--entry names one entry by itself", hint="postmaster history --entry 12")
+    check_text(actor, "the name of --actor")
     now = time.time()
     wanted = journal.Wanted(
         address=None if address is None else _any_address(address),

@@ -51,6 +51,8 @@ COMMANDS = {
 }
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
+_NO_FILE = (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR)
+LONGEST = 2000  # characters of an error: what was given is repeated in it, however long it was
 INTERRUPTED = 130  # Typer makes a keyboard interrupt this status by itself
 
 app = typer.Typer(
@@ -130,9 +132,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if debug:
             raise
-        if isinstance(error, OSError) and error.errno in _NO_ROOM:
-            where = f" to {error.filename}" if error.filename else ""
-            text = f"nothing can be written{where}: {error.strerror}"
+        if isinstance(error, OSError) and error.errno in (*_NO_ROOM, *_NO_FILE):
+            where = _one_line(str(error.filename or "the output"))[-200:]
+            text = f"{where} cannot be {'used' if error.errno in _NO_FILE else 'written'}: {error.strerror}"
             return _fail(given, "failed", text, remedy(error), _status(given, 1))
         text = f"unexpected {type(error).__name__}: {_one_line(str(error))[:300]}"
         return _fail(
@@ -145,6 +147,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _fail(
     arguments: list[str], code: str, message: str, hint: str | None, status: int, detail: str | None = None
 ) -> int:
+    message = message if len(message) <= LONGEST else f"{message[:LONGEST]}…"
     if _wants_json(arguments):
         from postmaster.render.output import as_json
 

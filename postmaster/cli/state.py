@@ -48,9 +48,11 @@ class State:
     ) -> Iterator[Directory]:
         """The open directory; `command` and `reason` are what the journal will say. Raises UsageError."""
         from postmaster.directory.database import open_directory
+        from postmaster.render.escape import printable
 
         check_reason(reason)
-        with open_directory(self.settings, command=command, reason=reason, publish=publish) as opened:
+        shown = printable(command)  # the name of a file may have bytes that are no text
+        with open_directory(self.settings, command=shown, reason=reason, publish=publish) as opened:
             yield opened
 
 
@@ -80,6 +82,15 @@ def check_reason(reason: str | None) -> None:
     """Raises UsageError."""
     if reason is not None and len(reason) > REASON_CHARACTERS:
         raise UsageError(f"the reason is longer than {REASON_CHARACTERS} characters")
+    check_text(reason, "the reason")
+
+
+def check_text(text: str | None, what: str) -> None:
+    """Raises UsageError for bytes of an argument that are no text."""
+    try:
+        (text or "").encode()
+    except UnicodeEncodeError:
+        raise UsageError(f"{what} is not UTF-8") from None
 
 
 def state_of(context: typer.Context) -> State:

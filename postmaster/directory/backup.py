@@ -174,7 +174,7 @@ def _open(file: Path) -> sqlite3.Connection:
     """Open a file to be read alone; what an interrupted writer left is rolled back where we may."""
     mode = "rw" if os.access(file, os.W_OK) else "ro"
     return sqlite3.connect(
-        f"file:{quote(str(file))}?mode={mode}", uri=True, timeout=LOCK_TIMEOUT, isolation_level=None
+        f"file:{quote(os.fsencode(file))}?mode={mode}", uri=True, timeout=LOCK_TIMEOUT, isolation_level=None
     )
 
 

@@ -105,6 +105,14 @@ def test_users_aliases_and_forwards_end_when_told(house: Cli) -> None:
     )
 
 
+def test_bytes_that_are_no_text_are_refused_in_one_line(house: Cli) -> None:
+    for words in (
+        ("history", "--actor", "a\udcff"),
+        ("user", "set", "amy@example.org", "--no-imap", "--reason", "\udcff"),
+    ):
+        assert house(*words, expect=2).err.endswith("is not UTF-8\n")
+
+
 def test_who_let_mail_go_to_an_address_elsewhere(house: Cli) -> None:
     house("alias", "edit", "team@example.org", "--add", "Team+x@elsewhere.test", "--reason", "a friend")
     house("alias", "edit", "team@example.org", "--remove", "team+x@elsewhere.test")

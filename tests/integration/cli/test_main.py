@@ -182,14 +182,11 @@ def test_more_than_the_reader_wants_is_no_failure(house: Cli) -> None:
 
 def test_a_stream_that_is_closed_or_full_is_no_surprise(house: Cli) -> None:
     given = f"{sys.executable} -m postmaster --config {house.file} user show amy@example.org"
+    full = "postmaster: the output cannot be written: No space left on device (make room, and run it again)\n"
     for redirection, status, said in (
         (">&-", 0, ""),
         ("<&- >&- 2>&-", 0, ""),
-        (
-            ">/dev/full",
-            1,
-            "postmaster: nothing can be written: No space left on device (make room, and run it again)\n",
-        ),
+        (">/dev/full", 1, full),
     ):
         command = ["sh", "-c", f"{given} {redirection}"]
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
