@@ -14,6 +14,7 @@ from postmaster.cli.state import (
     Yes,
     complete,
     confirm,
+    pasted,
     print_record,
     print_rows,
     say_way_back,
@@ -177,7 +178,7 @@ def explain(
             "table": found.table,
             "key": found.key,
             "owners": list(found.owners),
-            "changes": list(found.changes),
+            "changes": [pasted(one) if output is Format.table else one for one in found.changes],
             "differences": [
                 {"table": one.table, "key": one.key, "read": one.read, "live": one.live}
                 for one in found.differences

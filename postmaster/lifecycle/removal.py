@@ -27,6 +27,7 @@ from postmaster.errors import NotFoundError, PartialError, PostmasterError, Serv
 from postmaster.files import make_folder, remedy
 from postmaster.lifecycle.folders import TRASH, Folders, open_folders
 from postmaster.lifecycle.rename import end_sessions
+from postmaster.shell import word
 
 WAYS = ("trash", "keep", "delete")  # what becomes of the mail
 LOCK = "mail.lock"  # in the state directory
@@ -119,7 +120,8 @@ def restore(
             which = "" if account_id is None else f"of number {account_id} "
             raise NotFoundError(
                 f"no removed user {which}had the address {where}",
-                hint="postmaster user trash list shows who did; where the mail was deleted: postmaster undo",
+                hint="postmaster user trash list shows who did; where the mail was deleted, undo the removal:"
+                f" postmaster history {word(where)}",
             )
         one = found[-1]
         notes: tuple[str, ...] = ()
