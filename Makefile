@@ -24,7 +24,7 @@ check: environment
 
 test-full: test
 	@$(PREPARE) packages_full
-	$(BIN)/python -m pytest -m full $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m full $(ARGS)
 	$(BIN)/nox
 
 bench: packages environment

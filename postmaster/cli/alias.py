@@ -13,13 +13,12 @@ from postmaster.cli.state import (
     Reason,
     Yes,
     complete,
-    confirm,
     print_record,
     print_rows,
-    say_undo,
+    removal,
     state_of,
 )
-from postmaster.cli.until import Until, parse_until
+from postmaster.cli.until import Until, end_of
 from postmaster.render.output import Column, Format
 
 if TYPE_CHECKING:
@@ -71,11 +70,10 @@ def set_(
 ) -> None:
     """Give an alias exactly these targets; it is made if missing, and what was there before is shown."""
     from postmaster.directory import aliases
-    from postmaster.directory.addresses import KEEP
 
     where, wanted = parse_alias_address(address), [parse_address(target) for target in targets]
     command = f"alias set {where} {' '.join(map(str, wanted))}" + (f" --until {until}" if until else "")
-    end = KEEP if until is None else parse_until(until)
+    end = end_of(until)
     with state_of(context).directory(command, reason=reason) as directory, directory.change() as change:
         assigned = aliases.set_targets(change, where, wanted, end)
     _print_assigned(output, assigned)
@@ -98,13 +96,12 @@ def edit(
 ) -> None:
     """Add or take out single targets."""
     from postmaster.directory import aliases
-    from postmaster.directory.addresses import KEEP
 
     where = parse_alias_address(address)
     more, less = [parse_address(t) for t in add or ()], [parse_address(t) for t in remove or ()]
     words = [*(f"--add {t}" for t in more), *(f"--remove {t}" for t in less)]
     command = f"alias edit {where} {' '.join(words)}" + (f" --until {until}" if until else "")
-    end = KEEP if until is None else parse_until(until)
+    end = end_of(until)
     with state_of(context).directory(command, reason=reason) as directory, directory.change() as change:
         assigned = aliases.edit(change, where, more, less, end)
     _print_assigned(output, assigned)
@@ -153,12 +150,8 @@ def remove(
     with state_of(context).directory(f"alias remove {where}", reason=reason) as directory:
         with directory.read() as reading:
             alias = aliases.show(reading, where)
-        if not dry_run:
-            confirm(f"Remove the alias {alias.address}?", yes=yes)
-        with directory.change(keep=not dry_run) as change:
+        with removal(directory, f"Remove the alias {alias.address}?", yes=yes, dry_run=dry_run) as change:
             gone = aliases.remove(change, where)
-    if not dry_run:
-        say_undo(change.number)
     dropped = [one.unicode for one in gone.dropped_from]
     print_record(output, {**row(alias), "removed": not dry_run, "dropped_from": dropped})
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from postmaster.address import parse_domain
+from postmaster.cli.renaming import check_done, say_what_follows
 from postmaster.cli.state import (
     DryRun,
     Output,
@@ -14,12 +15,11 @@ from postmaster.cli.state import (
     Yes,
     complete,
     confirm,
-    held_of,
     print_record,
     print_rows,
     progress,
+    removal,
     say,
-    say_undo,
     state_of,
 )
 from postmaster.render.output import Column, Format
@@ -124,7 +124,6 @@ def rename(
 ) -> None:
     """Give a domain another name. Its users log in by the new one from now on; mail and passwords stay."""
     from postmaster.directory import rename as renaming
-    from postmaster.errors import PartialError
     from postmaster.lifecycle import rename as life
 
     was, wanted = parse_domain(old), parse_domain(new)
@@ -143,13 +142,7 @@ def rename(
             requeued, on_hold = done.requeued, done.on_hold
     for note in record.notes:
         say(f"note: {note}")
-    if on_hold:
-        say(
-            f"note: {on_hold} messages for the old name stay on hold; to let them go on:"
-            f" postmaster queue requeue {held_of('recipient-domain', was.ascii)}"
-        )
-    if output is Format.table:
-        say_undo(entry)
+    say_what_follows(output, entry, on_hold, "recipient-domain", was.ascii)
     print_record(
         output,
         {
@@ -163,8 +156,7 @@ def rename(
             "renamed": not dry_run,
         },
     )
-    if failed:
-        raise PartialError(f"it is renamed, but not everything could be done: {'; '.join(failed)}")
+    check_done(failed)
 
 
 @app.command(epilog="Example: postmaster domain remove example.net --yes")
@@ -183,10 +175,6 @@ def remove(
     with state_of(context).directory(f"domain remove {wanted}", reason=reason) as directory:
         with directory.read() as reading:
             record = domains.show(reading, wanted)
-        if not dry_run:
-            confirm(f"Remove the domain {wanted}?", yes=yes)
-        with directory.change(keep=not dry_run) as change:
+        with removal(directory, f"Remove the domain {wanted}?", yes=yes, dry_run=dry_run) as change:
             domains.remove(change, wanted)
-    if not dry_run:
-        say_undo(change.number)
     print_record(output, {**row(record), "removed": not dry_run})

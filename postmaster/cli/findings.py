@@ -16,14 +16,19 @@ from postmaster.render.output import Column, Format, write_line
 
 if TYPE_CHECKING:
     from postmaster.routing.check.finding import Finding
+    from postmaster.setup.check import Finding as Answer
 
-_COLUMNS = [
+COLUMNS = [
     Column("code", "CODE"),
     Column("object", "OBJECT"),
     Column("message", "FINDING"),
     Column("remedy", "REMEDY"),
 ]
 KEYS = ("code", "object", "message", "remedy")
+
+
+def row(one: Finding | Answer) -> dict[str, Any]:
+    return {"code": one.code, "object": one.object, "message": one.message, "remedy": one.remedy}
 
 
 def print_findings(output: Format, findings: Iterable[Finding]) -> None:
@@ -37,26 +42,26 @@ def print_findings(output: Format, findings: Iterable[Finding]) -> None:
         nonlocal count
         for one in findings:
             count += 1
-            row = {"code": one.code, "object": one.object, "message": one.message}
-            yield {**row, "remedy": pasted(one.remedy) if output is Format.table else one.remedy}
+            full = row(one)
+            yield {**full, "remedy": pasted(one.remedy)} if output is Format.table else full
 
     if output is Format.table and sys.stdout.isatty():
         width = shutil.get_terminal_size().columns
-        for row in rows():
-            _write_block(row, width)
+        for one in rows():
+            _write_block(one, width)
     else:
-        print_rows(output, _COLUMNS, rows(), KEYS)
+        print_rows(output, COLUMNS, rows(), KEYS)
     if output is Format.table:
         say(f"{count} {'finding' if count == 1 else 'findings'}")
     if count:
         raise typer.Exit(4)
 
 
-def _write_block(row: dict[str, Any], width: int) -> None:
+def _write_block(one: dict[str, Any], width: int) -> None:
     """A finding for a terminal. The remedy is one line however long, so that it can be copied."""
     indent = " " * 2
-    write_line(sys.stdout, f"{row['object']} ({row['code']})")
-    lines = textwrap.wrap(printable(row["message"]), max(20, width - 2), break_on_hyphens=False)
-    for line in (*lines, row["remedy"]):
+    write_line(sys.stdout, f"{one['object']} ({one['code']})")
+    lines = textwrap.wrap(printable(one["message"]), max(20, width - 2), break_on_hyphens=False)
+    for line in (*lines, one["remedy"]):
         write_line(sys.stdout, indent + line)
     write_line(sys.stdout, "")

@@ -13,13 +13,12 @@ from postmaster.cli.state import (
     Reason,
     Yes,
     complete,
-    confirm,
     print_record,
     print_rows,
-    say_undo,
+    removal,
     state_of,
 )
-from postmaster.cli.until import Until, parse_until
+from postmaster.cli.until import Until, end_of
 from postmaster.render.output import Column, Format
 
 if TYPE_CHECKING:
@@ -72,12 +71,11 @@ def set_(
 ) -> None:
     """Send a user's mail on to exactly these addresses; what was there before is shown."""
     from postmaster.directory import forwards
-    from postmaster.directory.addresses import KEEP
 
     where, wanted = parse_address(address), [parse_address(target) for target in targets]
     command = f"forward set {where} {' '.join(map(str, wanted))} --{'' if keep_copy else 'no-'}keep-copy"
     command += f" --until {until}" if until else ""
-    end = KEEP if until is None else parse_until(until)
+    end = end_of(until)
     with state_of(context).directory(command, reason=reason) as directory, directory.change() as change:
         assigned = forwards.set_targets(change, where, wanted, keep_copy, end)
     after, before = row(assigned.after), row(assigned.before) if assigned.before else None
@@ -135,10 +133,8 @@ def remove(
     with state_of(context).directory(f"forward remove {where}", reason=reason) as directory:
         with directory.read() as reading:
             forward = forwards.show(reading, where)
-        if not dry_run:
-            confirm(f"Stop forwarding the mail of {forward.address}?", yes=yes)
-        with directory.change(keep=not dry_run) as change:
+        with removal(
+            directory, f"Stop forwarding the mail of {forward.address}?", yes=yes, dry_run=dry_run
+        ) as change:
             forwards.remove(change, where)
-    if not dry_run:
-        say_undo(change.number)
     print_record(output, {**row(forward), "removed": not dry_run})

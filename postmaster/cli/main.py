@@ -53,6 +53,7 @@ COMMANDS = {
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 _NO_FILE = (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR)
 LONGEST = 2000  # characters of an error: what was given is repeated in it, however long it was
+CLOSED_PIPE = 1  # how Typer ends where it meets one itself
 INTERRUPTED = 130  # Typer makes a keyboard interrupt this status by itself
 
 app = typer.Typer(
@@ -121,9 +122,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         text = _one_line(error.message)
         status = error.plugin_status if _is_health(given) else error.exit_status
         return _fail(given, error.code, text, error.hint, status, error.detail)
-    except (BrokenPipeError, SystemExit):
-        # The reader has seen enough (`| head`); Typer, where it meets that, ends with a status of its own.
-        # Python would complain once more when it flushes.
+    except (BrokenPipeError, SystemExit) as ended:
+        if isinstance(ended, SystemExit) and ended.code != CLOSED_PIPE:
+            raise
+        # The reader has seen enough (`| head`). Python would complain once more when it flushes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (KeyboardInterrupt, typer.Abort):

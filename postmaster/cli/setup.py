@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from postmaster.address import parse_address
+from postmaster.cli.findings import COLUMNS, row
+from postmaster.cli.sharing import Command, Options, share
 from postmaster.cli.state import (
     DryRun,
     Output,
@@ -49,6 +51,44 @@ KeepSystemLogins = Annotated[
     bool, typer.Option("--keep-system-logins", help="System accounts may go on logging in to Dovecot.")
 ]
 
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What the options say of the configuration that is wanted."""
+
+    postfix: Path | None
+    dovecot: Path | None
+    certificate: Path | None
+    key: Path | None
+    postmaster: str | None
+    keep_system_logins: bool
+
+    def plan(self, context: typer.Context) -> tuple[Settings, Plan]:
+        """The settings with the servers that are named, and what would be done. Raises what planning does."""
+        from postmaster.setup.options import SetupOptions
+        from postmaster.setup.plan import make_plan
+
+        settings = _settings(state_of(context).settings, self.postfix, self.dovecot)
+        address = parse_address(self.postmaster) if self.postmaster else None
+        options = SetupOptions(self.certificate, self.key, address, self.keep_system_logins)
+        return settings, make_plan(settings, options)
+
+
+_OPTIONS: Options = {
+    "postfix": (Postfix, None),
+    "dovecot": (Dovecot, None),
+    "certificate": (Certificate, None),
+    "key": (Key, None),
+    "postmaster": (Postmaster, None),
+    "keep_system_logins": (KeepSystemLogins, False),
+}
+
+
+def wiring(command: Command) -> Command:
+    """Give a command these options. It takes what they say as its parameter `wish`."""
+    return share(command, _OPTIONS, ("wish",), lambda given: {"wish": Wish(**given)}, first=True)
+
+
 _DIFFERENCES = [
     Column("kind", "KIND"),
     Column("what", "WHAT"),
@@ -56,32 +96,22 @@ _DIFFERENCES = [
     Column("before", "NOW"),
     Column("after", "WANTED"),
 ]
-_FINDINGS = [
-    Column("code", "CODE"),
-    Column("object", "OBJECT"),
-    Column("message", "FINDING"),
-    Column("remedy", "REMEDY"),
-]
 
 
 @app.command(
     epilog="Example: postmaster setup show --certificate /etc/ssl/mail.pem --key /etc/ssl/private/mail.key"
 )
+@wiring
 def show(
     context: typer.Context,
-    postfix: Postfix = None,
-    dovecot: Dovecot = None,
-    certificate: Certificate = None,
-    key: Key = None,
-    postmaster: Postmaster = None,
-    keep_system_logins: KeepSystemLogins = False,
+    wish: Wish,
     output: Output = Format.table,
 ) -> None:
     """Print the configuration that the servers should have: parameters, services, files.
 
     A database's password is not shown.
     """
-    _, plan = _plan(context, postfix, dovecot, certificate, key, postmaster, keep_system_logins)
+    _, plan = wish.plan(context)
     if output is not Format.table:
         print_record(
             output,
@@ -108,18 +138,14 @@ def show(
 
 
 @app.command(epilog="Example: postmaster setup diff; echo $?  (4 where something differs)")
+@wiring
 def diff(
     context: typer.Context,
-    postfix: Postfix = None,
-    dovecot: Dovecot = None,
-    certificate: Certificate = None,
-    key: Key = None,
-    postmaster: Postmaster = None,
-    keep_system_logins: KeepSystemLogins = False,
+    wish: Wish,
     output: Output = Format.table,
 ) -> None:
     """Compare what should be with what is. Exit status 4 where something differs."""
-    _, plan = _plan(context, postfix, dovecot, certificate, key, postmaster, keep_system_logins)
+    _, plan = wish.plan(context)
     _print_differences(output, plan)
     if plan.differences:
         raise typer.Exit(4)
@@ -129,14 +155,10 @@ def diff(
     epilog="Example: postmaster setup apply --certificate /etc/ssl/mail.pem --key /etc/ssl/private/mail.key "
     "--postmaster postmaster@example.org"
 )
+@wiring
 def apply(
     context: typer.Context,
-    postfix: Postfix = None,
-    dovecot: Dovecot = None,
-    certificate: Certificate = None,
-    key: Key = None,
-    postmaster: Postmaster = None,
-    keep_system_logins: KeepSystemLogins = False,
+    wish: Wish,
     yes: Yes = False,
     dry_run: DryRun = False,
     output: Output = Format.table,
@@ -145,7 +167,7 @@ def apply(
     from postmaster.setup import apply as setup_apply
     from postmaster.setup.check import require_postmaster
 
-    settings, plan = _plan(context, postfix, dovecot, certificate, key, postmaster, keep_system_logins)
+    settings, plan = wish.plan(context)
     require_postmaster(settings, plan.options)
     if dry_run:
         _print_differences(output, plan)
@@ -177,12 +199,9 @@ def check(
     settings = _settings(state.settings, postfix, dovecot)
     with state.directory("setup check") as directory, directory.read() as reading:
         result = check_answers(settings, reading)
-    rows = [
-        {"code": f.code, "object": f.object, "message": f.message, "remedy": f.remedy}
-        for f in result.findings
-    ]
+    rows = [row(one) for one in result.findings]
     if output in (Format.table, Format.csv):
-        print_rows(output, _FINDINGS, rows)
+        print_rows(output, COLUMNS, rows)
         say(f"{result.asked} look-ups asked, {len(rows)} findings")
     else:
         print_record(output, {"asked": result.asked, "findings": rows})
@@ -215,24 +234,6 @@ def revert(
     setup_apply.revert(settings, found.number, force=force)
     say("undo: postmaster setup apply")
     print_record(output, {**told, "changed_since": [], "reverted": True})
-
-
-def _plan(
-    context: typer.Context,
-    postfix: Path | None,
-    dovecot: Path | None,
-    certificate: Path | None,
-    key: Path | None,
-    postmaster: str | None,
-    keep_system_logins: bool,
-) -> tuple[Settings, Plan]:
-    from postmaster.setup.options import SetupOptions
-    from postmaster.setup.plan import make_plan
-
-    settings = _settings(state_of(context).settings, postfix, dovecot)
-    address = parse_address(postmaster) if postmaster else None
-    options = SetupOptions(certificate, key, address, keep_system_logins)
-    return settings, make_plan(settings, options)
 
 
 def _settings(settings: Settings, postfix: Path | None, dovecot: Path | None) -> Settings:

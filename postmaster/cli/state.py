@@ -17,7 +17,7 @@ from postmaster.settings import Settings, load_settings
 from postmaster.shell import word
 
 if TYPE_CHECKING:
-    from postmaster.directory.database import Directory
+    from postmaster.directory.database import Change, Directory
 
 Output = Annotated[
     Format, typer.Option("-o", "--output", help="How to print: table for people, the others for programs.")
@@ -143,6 +143,20 @@ def confirm(question: str, *, yes: bool) -> None:
             f"not done without being told: {question}", hint="add --yes, or look first with --dry-run"
         )
     typer.confirm(question, abort=True, err=True)
+
+
+@contextmanager
+def removal(directory: Directory, question: str, *, yes: bool, dry_run: bool) -> Iterator[Change]:
+    """A change that takes something away: it is asked about, and told how to undo; a dry run keeps nothing.
+
+    Raises ConfirmationError where nobody can be asked.
+    """
+    if not dry_run:
+        confirm(question, yes=yes)
+    with directory.change(keep=not dry_run) as change:
+        yield change
+    if not dry_run:
+        say_undo(change.number)
 
 
 def progress() -> Callable[[str], None]:

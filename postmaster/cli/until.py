@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, date, datetime, timedelta
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from postmaster.errors import UsageError
+
+if TYPE_CHECKING:
+    from postmaster.directory.addresses import Keep
 
 Until = Annotated[
     str | None,
@@ -19,6 +22,13 @@ Until = Annotated[
 ]
 _SPAN = re.compile(r"(\d{1,5}) ?([hdw])", re.ASCII)
 _UNITS = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
+
+
+def end_of(until: str | None) -> datetime | Keep | None:
+    """What becomes of the end that a thing has: without the option it stays. Raises UsageError."""
+    from postmaster.directory.addresses import KEEP
+
+    return KEEP if until is None else parse_until(until)
 
 
 def parse_until(text: str, now: datetime | None = None) -> datetime | None:

@@ -76,6 +76,19 @@ class Finding:
         return self.check, self.object, self.code
 
 
+def bad(
+    check: str,
+    subject: str,
+    code: str,
+    message: str,
+    remedy: str,
+    severity: Severity = Severity.critical,
+    measures: tuple[Measure, ...] = (),
+) -> Finding:
+    """A finding of what is wrong, as most of them are written: critical unless it is said."""
+    return Finding(check, subject, code, severity, message, remedy, measures)
+
+
 @dataclass(frozen=True, slots=True)
 class Last:
     """What the run before this one kept. `at`: seconds since the epoch."""

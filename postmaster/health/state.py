@@ -8,19 +8,17 @@ themselves hold the lock of `alone`.
 
 from __future__ import annotations
 
-import json
 import os
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from postmaster.errors import PostmasterError, RightsError
 from postmaster.files import make_folder
-from postmaster.health import measures, uptime
-from postmaster.health.changes import Acknowledgement, Change, Event, Known, Problem, step, tell
+from postmaster.health import measures, problems, uptime
+from postmaster.health.changes import Acknowledgement, Event, Known, Problem, step, tell
 from postmaster.health.finding import FAILED, NO_ANSWER, Finding, Last, Severity, badness
 from postmaster.health.report import Series
 from postmaster.health.uptime import Uptime
@@ -32,8 +30,6 @@ LOCK_TIMEOUT = 5.0  # seconds that a command waits for another one's transaction
 VERSION = 1
 
 HOUR, DAY = 3600, 86_400
-PROBLEMS = 2_000  # that are followed
-EVENTS = 20_000
 OBJECT, MESSAGE = 500, 2_000  # characters that are kept of an object and of a message
 
 _TABLES = """
@@ -47,45 +43,6 @@ CREATE TABLE run (
     told INTEGER NOT NULL
 );
 CREATE TABLE made (check_name TEXT PRIMARY KEY, at REAL NOT NULL) WITHOUT ROWID;
-CREATE TABLE problem (
-    check_name TEXT NOT NULL,
-    object TEXT NOT NULL,
-    code TEXT NOT NULL,
-    severity INTEGER NOT NULL,
-    message TEXT NOT NULL,
-    remedy TEXT,
-    since REAL NOT NULL,
-    seen REAL NOT NULL,
-    level INTEGER NOT NULL,
-    told INTEGER NOT NULL,
-    recent TEXT NOT NULL,
-    PRIMARY KEY (check_name, object, code)
-) WITHOUT ROWID;
-CREATE TABLE acknowledgement (
-    check_name TEXT NOT NULL,
-    object TEXT NOT NULL,
-    code TEXT NOT NULL,
-    severity INTEGER NOT NULL,
-    until REAL NOT NULL,
-    reason TEXT NOT NULL,
-    who TEXT NOT NULL,
-    at REAL NOT NULL,
-    PRIMARY KEY (check_name, object, code)
-) WITHOUT ROWID;
-CREATE TABLE event (
-    number INTEGER PRIMARY KEY,
-    at REAL NOT NULL,
-    change TEXT NOT NULL,
-    check_name TEXT NOT NULL,
-    object TEXT NOT NULL,
-    code TEXT NOT NULL,
-    severity INTEGER NOT NULL,
-    message TEXT NOT NULL,
-    remedy TEXT,
-    before INTEGER NOT NULL,
-    since REAL NOT NULL
-);
-CREATE INDEX event_at ON event (at);
 CREATE TABLE day (day TEXT PRIMARY KEY, figures TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE digest (number INTEGER PRIMARY KEY CHECK (number = 1), at REAL NOT NULL);
 """
@@ -155,13 +112,9 @@ class State:
                 "INSERT INTO run (at, took, status, every, missed_since, told) VALUES (?, ?, ?, ?, ?, 0)",
                 (at, took, status, every, last.at if last is not None and late else None),
             )
-            known, events = step(self._known(), findings, checks, at, flap)
-            self._write_known(known)
-            self._connection.executemany(
-                "INSERT INTO event (at, change, check_name, object, code, severity, message, remedy, before,"
-                " since) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (_event_row(event) for event in events),
-            )
+            known, events = step(problems.known(self._connection), findings, checks, at, flap)
+            problems.write(self._connection, known)
+            problems.add_events(self._connection, events)
             whole = set(checks) - {one.check for one in findings if one.code in (NO_ANSWER, FAILED)}
             self._connection.executemany(
                 "INSERT OR REPLACE INTO made VALUES (?, ?)", ((name, at) for name in whole)
@@ -178,7 +131,9 @@ class State:
         The gap is (its begin, its end, the seconds that were promised). Nothing is written: `told` does it.
         """
         with self._reading():
-            events, _ = tell(self._known(), self._acknowledgements(), at)
+            events, _ = tell(
+                problems.known(self._connection), problems.acknowledgements(self._connection), at
+            )
             gap = self._connection.execute(
                 "SELECT missed_since, at, every FROM run WHERE told = 0 AND missed_since IS NOT NULL"
                 " ORDER BY at DESC LIMIT 1"
@@ -188,19 +143,18 @@ class State:
     def told(self, at: float) -> None:
         """The reader knows it all now."""
         with self._transaction():
-            known, given = self._known(), self._acknowledgements()
+            known = problems.known(self._connection)
+            given = problems.acknowledgements(self._connection)
             worse = [
                 problem
                 for problem, one in given.items()
                 if problem in known and badness(known[problem].level) > badness(one.severity)
             ]
             _, after = tell(known, given, at)
-            self._write_known(after)
+            problems.write(self._connection, after)
             self._connection.execute("UPDATE run SET told = 1 WHERE told = 0")
-            self._connection.executemany(
-                "DELETE FROM acknowledgement WHERE check_name = ? AND object = ? AND code = ?", worse
-            )
-            self._connection.execute("DELETE FROM acknowledgement WHERE until <= ?", (at,))
+            problems.unacknowledge(self._connection, worse)
+            problems.end_acknowledgements(self._connection, at)
 
     def last_run(self) -> Made | None:
         with self._reading():
@@ -208,42 +162,33 @@ class State:
 
     def known(self) -> dict[Problem, Known]:
         with self._reading():
-            return self._known()
+            return problems.known(self._connection)
 
     # Acknowledgements
 
     def acknowledgements(self, at: float) -> dict[Problem, Acknowledgement]:
         """Those whose date has not come."""
         with self._reading():
-            return {key: one for key, one in self._acknowledgements().items() if at < one.until}
+            found = problems.acknowledgements(self._connection)
+            return {key: one for key, one in found.items() if at < one.until}
 
     def acknowledge(self, given: Iterable[Acknowledgement]) -> None:
         with self._transaction():
-            self._connection.executemany(
-                "INSERT OR REPLACE INTO acknowledgement VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    (*one.problem, one.severity, one.until, _text(one.reason), _text(one.who), one.at)
-                    for one in given
-                ),
+            problems.acknowledge(
+                self._connection,
+                (replace(one, reason=_text(one.reason), who=_text(one.who)) for one in given),
             )
 
-    def unacknowledge(self, problems: Iterable[Problem]) -> None:
+    def unacknowledge(self, which: Iterable[Problem]) -> None:
         with self._transaction():
-            self._connection.executemany(
-                "DELETE FROM acknowledgement WHERE check_name = ? AND object = ? AND code = ?", problems
-            )
+            problems.unacknowledge(self._connection, which)
 
     # History
 
     def events(self, check: str | None = None, since: float = 0.0) -> list[Event]:
         """What became certain, oldest first."""
         with self._reading():
-            rows = self._connection.execute(
-                "SELECT at, change, check_name, object, code, severity, message, remedy, before, since"
-                " FROM event WHERE at >= ? AND (? IS NULL OR check_name = ?) ORDER BY number",
-                (since, check, check),
-            ).fetchall()
-        return [_event(row) for row in rows]
+            return problems.events(self._connection, check, since)
 
     def uptimes(self, checks: Collection[str] = ()) -> list[Uptime]:
         with self._reading():
@@ -283,43 +228,6 @@ class State:
         ).fetchone()
         return None if row is None else Made(row[0], row[1], Severity(row[2]), row[3])
 
-    def _known(self) -> dict[Problem, Known]:
-        rows = self._connection.execute(
-            "SELECT check_name, object, code, severity, message, remedy, since, seen, level, told, recent"
-            " FROM problem"
-        )
-        return {
-            (row[0], row[1], row[2]): Known(
-                Finding(row[0], row[1], row[2], Severity(row[3]), row[4], row[5]),
-                *(row[6], row[7], Severity(row[8]), Severity(row[9])),
-                tuple(Severity(one) for one in json.loads(row[10])),
-            )
-            for row in rows
-        }
-
-    def _write_known(self, known: Mapping[Problem, Known]) -> None:
-        self._connection.execute("DELETE FROM problem")
-        worst = sorted(known.values(), key=lambda one: -badness(one.finding.severity))
-        self._connection.executemany(
-            "INSERT INTO problem VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                (
-                    *(*one.finding.problem, one.finding.severity, one.finding.message, one.finding.remedy),
-                    *(one.since, one.seen, one.level, one.told, json.dumps(one.recent)),
-                )
-                for one in worst[:PROBLEMS]
-            ),
-        )
-
-    def _acknowledgements(self) -> dict[Problem, Acknowledgement]:
-        rows = self._connection.execute(
-            "SELECT check_name, object, code, severity, until, reason, who, at FROM acknowledgement"
-        )
-        return {
-            (check, item, code): Acknowledgement(check, item, code, Severity(severity), *rest)
-            for check, item, code, severity, *rest in rows
-        }
-
     def _is_first_of_its_hour(self, at: float) -> bool:
         (count,) = self._connection.execute(
             "SELECT count(*) FROM run WHERE at >= ?", (at // HOUR * HOUR,)
@@ -331,17 +239,12 @@ class State:
         oldest = at - days * DAY
         measures.thin(self._connection, at, oldest)
         uptime.forget(self._connection, oldest)
-        for table in ("run", "event"):
-            self._connection.execute(f"DELETE FROM {table} WHERE at < ?", (oldest,))
-        self._connection.execute("DELETE FROM problem WHERE seen < ?", (oldest,))
+        problems.thin(self._connection, oldest)
+        self._connection.execute("DELETE FROM run WHERE at < ?", (oldest,))
         self._connection.execute("DELETE FROM day WHERE day < ?", (f"{uptime.month(oldest)}-01",))
-        self._connection.execute("DELETE FROM acknowledgement WHERE until <= ?", (oldest,))
         self._connection.execute(
             "DELETE FROM run WHERE at < ? AND number < (SELECT max(number) FROM run WHERE every IS NOT NULL)",
             (at - measures.EACH_RUN,),
-        )
-        self._connection.execute(
-            "DELETE FROM event WHERE number <= (SELECT max(number) - ? FROM event)", (EVENTS,)
         )
 
     @contextmanager
@@ -384,7 +287,7 @@ def open_state(settings: StateSettings) -> Iterator[State]:
 
 
 def _prepare(connection: sqlite3.Connection, file: Path) -> None:
-    version = prepare(connection, _TABLES + measures.TABLES + uptime.TABLES, VERSION)
+    version = prepare(connection, _TABLES + problems.TABLES + measures.TABLES + uptime.TABLES, VERSION)
     if version != VERSION:
         raise StateError(
             f"{file} is of version {version}, this program knows {VERSION}: it is left alone",
@@ -401,20 +304,6 @@ def _plain_errors(file: Path) -> Iterator[None]:
             f"the state of health checks in {file} failed: {error}",
             hint="is the disk full? a damaged file may be moved away: the next run makes a new one",
         ) from error
-
-
-def _event_row(event: Event) -> tuple[object, ...]:
-    one = event.finding
-    return (
-        *(event.at, str(event.change), *one.problem, one.severity),
-        *(one.message, one.remedy, event.before, event.since),
-    )
-
-
-def _event(row: Sequence[Any]) -> Event:
-    at, change, check, item, code, severity, message, remedy, before, since = row
-    finding = Finding(check, item, code, Severity(severity), message, remedy)
-    return Event(at, Change(change), finding, Severity(before), since)
 
 
 def storable(finding: Finding) -> Finding:

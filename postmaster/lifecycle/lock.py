@@ -11,7 +11,6 @@ Each step is tried whatever became of the others; what failed is named. Locking 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -20,10 +19,11 @@ from postmaster.directory import app_passwords, forwards, graph, users
 from postmaster.directory.database import Directory
 from postmaster.directory.records import User
 from postmaster.dovecot import doveadm, sieve
-from postmaster.errors import NotFoundError, PostmasterError
+from postmaster.errors import NotFoundError
 from postmaster.lifecycle import queued
 from postmaster.lifecycle.folders import open_folders
-from postmaster.queue.act import Verb
+from postmaster.lifecycle.steps import Progress, Step, take
+from postmaster.queue.action import Verb
 from postmaster.settings import Settings
 from postmaster.trace.sent import Sent, sent
 from postmaster.trace.sources import Notes, Period, find
@@ -62,7 +62,7 @@ def lock(
     *,
     since: float,
     reason: str | None = None,
-    progress: Callable[[str], None] = lambda _: None,
+    progress: Progress = lambda _: None,
 ) -> Locked:
     """Lock an account; the report goes back to `since`, in seconds since 1970.
 
@@ -78,18 +78,13 @@ def lock(
             targets = forwards.show(reading, user.address).targets
             locked.forwards = tuple(one for one in targets if graph.hosted(reading, one.domain) is None)
     settings, login = directory.settings, user.address.ascii
-    steps: tuple[tuple[str, Callable[[], None]], ...] = (
+    steps: tuple[Step, ...] = (
         ("ending sessions", lambda: _end_sessions(settings, login, locked)),
         ("holding queued mail", lambda: _hold(settings, login, locked, reason)),
         ("looking for Sieve redirects", lambda: _look_at_scripts(settings, locked)),
         ("looking at what it sent", lambda: _look_at_logs(settings, login, since, locked)),
     )
-    for what, step in steps:
-        progress(what)
-        try:
-            step()
-        except PostmasterError as error:
-            locked.failed.append(f"{what}: {error.message}")
+    locked.failed = take(steps, progress)
     return locked
 
 

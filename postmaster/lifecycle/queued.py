@@ -7,12 +7,15 @@ from dataclasses import dataclass, replace
 
 from postmaster.address import EXTENSION_SEPARATOR, Address
 from postmaster.postfix import postsuper
-from postmaster.postfix.instances import instances
+from postmaster.postfix.instances import by_name
 from postmaster.postfix.queue import Listing
 from postmaster.process import current_actor
-from postmaster.queue import act, expression, read
+from postmaster.queue import expression, read
+from postmaster.queue.act import act
+from postmaster.queue.action import DONE, Done, Options, Verb
 from postmaster.queue.content import header_reader
 from postmaster.queue.fate import Watch
+from postmaster.queue.message import ALL
 from postmaster.queue.plan import plan
 from postmaster.queue.store import Item, open_store
 from postmaster.queue.tree import AnyOf
@@ -31,15 +34,15 @@ class Acted:
     """
 
     number: int | None
-    done: tuple[act.Done, ...]
+    done: tuple[Done, ...]
     on_hold: int = 0
 
-    def count(self, verb: act.Verb) -> int:
-        return sum(one.outcome == act.DONE[verb] for one in self.done)
+    def count(self, verb: Verb) -> int:
+        return sum(one.outcome == DONE[verb] for one in self.done)
 
-    def others(self, verb: act.Verb) -> tuple[act.Done, ...]:
+    def others(self, verb: Verb) -> tuple[Done, ...]:
         """Those of which it was not done, though they are there."""
-        gone = (act.DONE[verb], "delivered", "returned", "vanished")
+        gone = (DONE[verb], "delivered", "returned", "vanished")
         return tuple(one for one in self.done if one.outcome not in gone)
 
 
@@ -55,23 +58,23 @@ def for_recipient(address: Address) -> expression.Node:
 
 
 def act_on(
-    settings: Settings, verb: act.Verb, node: expression.Node, *, command: str, reason: str | None
+    settings: Settings, verb: Verb, node: expression.Node, *, command: str, reason: str | None
 ) -> Acted:
     """Do one thing to all messages that fit, as a queue command would: recorded, and safe against races.
 
     Needs root. Raises ServerError, RightsError, StoreError.
     """
-    places = {one.name: one for one in instances(settings.postfix.config_directory)}
+    places = by_name(settings.postfix.config_directory)
     for place in places.values():
         postsuper.check(place.config_directory)
     test = expression.compile_filter(node, time.time(), header_reader(settings))
-    done: list[act.Done] = []
+    done: list[Done] = []
     number: int | None = None
     on_hold: int | None = None
     with open_store(settings.state) as store, Watch(places, settings.log.files) as watch:
         for _ in range(PASSES):
             found = read.select(
-                settings, Listing(), test, source="spool", need=read.ALL, test_need=expression.needs(node)
+                settings, Listing(), test, source="spool", need=ALL, test_need=expression.needs(node)
             )
             messages = plan(found).messages
             if on_hold is None:
@@ -88,13 +91,13 @@ def act_on(
                 options={"keep_copy": True, "address": "", "bounce_outsiders": False},
                 messages=fresh,
             )
-            options = act.Options(verb, still=test, lock_wait=settings.queue.lock_wait)
+            options = Options(verb, still=test, lock_wait=settings.queue.lock_wait)
             items = [Item(at, message, None, None, None) for at, message in enumerate(fresh)]
-            result = act.act(items, options, store=store, number=number, places=places, watch=watch)
+            result = act(items, options, store=store, number=number, places=places, watch=watch)
             # The latest word about each: one that was missed is met again.
             known = {one.message.identity: one for one in (*done, *result.done)}
             done = list(known.values())
-            if verb is not act.Verb.hold:
+            if verb is not Verb.hold:
                 break  # what is requeued comes in again under another name
             time.sleep(0.3)
     return Acted(number, tuple(replace(one) for one in done), on_hold or 0)

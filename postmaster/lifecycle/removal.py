@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -27,11 +27,11 @@ from postmaster.errors import NotFoundError, PartialError, PostmasterError, Serv
 from postmaster.files import make_folder, remedy
 from postmaster.lifecycle.folders import TRASH, Folders, open_folders
 from postmaster.lifecycle.rename import end_sessions
+from postmaster.lifecycle.steps import Progress, take
 from postmaster.shell import word
 
 WAYS = ("trash", "keep", "delete")  # what becomes of the mail
 LOCK = "mail.lock"  # in the state directory
-Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +67,8 @@ def remove(
             gone = users.remove(change, where, mail=mail)
         done = Gone(gone, change.number, None)
         user = gone.record
-        progress("ending sessions")
-        try:
-            end_sessions(directory.settings, [user.address.ascii])
-        except PostmasterError as error:
-            done.failed.append(f"ending sessions: {error.message}")
+        ending = ("ending sessions", lambda: end_sessions(directory.settings, [user.address.ascii]))
+        done.failed = take([ending], progress)
         what = "deleting the mail" if mail == "delete" else "moving the mail"
         progress(what)
         stays = _finish(directory).get(user.mail_id)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Generic, TypeVar
@@ -12,14 +11,13 @@ from postmaster.directory import graph, rename, users
 from postmaster.directory.database import Directory
 from postmaster.directory.rename import RenamedDomain, RenamedUser
 from postmaster.dovecot import doveadm
-from postmaster.errors import PostmasterError
 from postmaster.lifecycle import queued
+from postmaster.lifecycle.steps import Progress, Step, take
 from postmaster.queue import expression
-from postmaster.queue.act import Verb
+from postmaster.queue.action import Verb
 from postmaster.settings import Settings
 
 Record = TypeVar("Record")
-Progress = Callable[[str], None]
 
 
 @dataclass(slots=True)
@@ -106,9 +104,7 @@ def _follow(
     reason: str | None,
     progress: Progress,
 ) -> None:
-    steps: list[tuple[str, Callable[[], None]]] = [
-        ("ending sessions", lambda: end_sessions(settings, logins))
-    ]
+    steps: list[Step] = [("ending sessions", lambda: end_sessions(settings, logins))]
 
     def requeue() -> None:
         assert waiting is not None
@@ -117,12 +113,7 @@ def _follow(
     has_postfix = (settings.postfix.config_directory / "main.cf").exists()
     if waiting is not None and has_postfix:
         steps.append(("requeuing what waits for the old name", requeue))
-    for what, step in steps:
-        progress(what)
-        try:
-            step()
-        except PostmasterError as error:
-            renamed.failed.append(f"{what}: {error.message}")
+    renamed.failed = take(steps, progress)
 
 
 def end_sessions(settings: Settings, logins: list[str]) -> None:

@@ -67,6 +67,11 @@ def instances(config_directory: Path) -> list[Instance]:
     return [first, *(_read(directory)[0] for directory in others)]
 
 
+def by_name(config_directory: Path) -> dict[str, Instance]:
+    """The same by their names. Raises ProcessError, ServerError."""
+    return {one.name: one for one in instances(config_directory)}
+
+
 def chosen(config_directory: Path, names: Sequence[str] = ()) -> list[Instance]:
     """The instances with these names, all for none. Raises NotFoundError for an unknown name."""
     known = instances(config_directory)

@@ -1,7 +1,7 @@
 """Postfix's log: one line taken apart, and a log followed from its present end.
 
 A line may have any of the forms of `forms.py`. The tag can have several parts (`postfix/submission/smtpd`).
-What the line says is an event (`events.py`).
+What the line says is an event (`shapes.py`).
 
 What it guarantees: any text at all gives a line or None, in time linear in its length. What it does not: tell
 one use of a short queue ID from the next; that takes the lines between. Source: `postlogd.c`.
@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from postmaster.postfix import journal
-from postmaster.postfix.events import LINE_LIMIT, PROGRAMS, Event, parse
+from postmaster.postfix.events import Event
 from postmaster.postfix.forms import match_head, plain
+from postmaster.postfix.shapes import LINE_LIMIT, PROGRAMS, parse
 
 READ = 1 << 20  # bytes of a log file taken at once
 

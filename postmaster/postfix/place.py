@@ -12,11 +12,10 @@ import stat
 from collections.abc import Iterator, Sequence
 
 from postmaster.postfix.instances import Instance
-from postmaster.postfix.spool import READY, hashed_folders
+from postmaster.postfix.spool import BASE_52, OWNER_BITS, READY, hashed_folders
 
 QUEUES = ("incoming", "active", "deferred", "hold", "maildrop", "corrupt")
 
-_DIGITS = "0123456789BCDFGHJKLMNPQRSTVWXYZbcdfghjklmnpqrstvwxyz"  # mail_queue.h, MQID_LG_SECS_BASE 52
 _INODE_BASE = 51  # `z` is kept for the separator
 
 
@@ -52,7 +51,7 @@ def locate(
 
 def is_ready(status: os.stat_result) -> bool:
     """Whether the file is complete; the group's bits have other meanings and are not looked at."""
-    return status.st_mode & 0o700 == READY
+    return status.st_mode & OWNER_BITS == READY
 
 
 def make_id(place: Instance, inode: int, moment: float) -> str:
@@ -68,5 +67,5 @@ def _encode(number: int, base: int, width: int) -> str:
     text = ""
     while number or len(text) < width:
         number, digit = divmod(number, base)
-        text = _DIGITS[digit] + text
+        text = BASE_52[digit] + text
     return text

@@ -31,7 +31,19 @@ from postmaster.postfix.spool import is_queue_id
 from postmaster.queue.fields import DURATIONS, FIELDS, SPOOL_ONLY, TEXTS, Field, Kind
 from postmaster.queue.matching import Headers, Test, compile_filter
 from postmaster.queue.patterns import mistake_in_expression
-from postmaster.queue.tree import KEYWORDS, AnyOf, Node, Not, Term, all_of, any_of, fields_of, needs, quantity
+from postmaster.queue.tree import (
+    KEYWORDS,
+    OPERATORS,
+    AnyOf,
+    Node,
+    Not,
+    Term,
+    all_of,
+    any_of,
+    fields_of,
+    needs,
+    quantity,
+)
 
 __all__ = [
     "FilterError",
@@ -146,7 +158,7 @@ class _Token:
 
 
 _TOKEN = re.compile(
-    r"""\s*(?:(?P<open>\()|(?P<close>\))|(?P<operator>!=|!~|<=|>=|=|~|<|>)"""
+    r"""\s*(?:(?P<open>\()|(?P<close>\))|(?P<operator>""" + "|".join(OPERATORS) + r""")"""
     r"""|(?P<quoted>"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')|(?P<unclosed>["'])"""
     r"""|(?P<word>(?:[^\s()=~<>!"'][^\s()=~<>!]*)(?:!(?=\s|\Z))?|!))""",
     re.DOTALL,

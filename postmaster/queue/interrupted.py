@@ -12,8 +12,9 @@ from collections.abc import Mapping
 from postmaster.postfix import postsuper, spool
 from postmaster.postfix.instances import Instance
 from postmaster.postfix.place import locate
+from postmaster.postfix.queue_file import read_envelope
 from postmaster.queue import trash
-from postmaster.queue.act import DONE, MAY_BE_SENT, Done, Result, Verb
+from postmaster.queue.action import DONE, MAY_BE_SENT, Done, Result, Verb
 from postmaster.queue.message import Message
 from postmaster.queue.sameness import differs
 from postmaster.queue.store import Item, Store
@@ -59,14 +60,11 @@ def _find(place: Instance, message: Message) -> str | None:
     if found is None:
         return None
     try:
-        descriptor = os.open(found[1], os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        with spool.opened(found[1]) as descriptor:
+            difference = differs(message, read_envelope(descriptor), os.fstat(descriptor))
     except OSError:
         return None
-    try:
-        envelope = spool.read_envelope(descriptor)
-        return found[0] if differs(message, envelope, os.fstat(descriptor)) is None else None
-    finally:
-        os.close(descriptor)
+    return found[0] if difference is None else None
 
 
 def let_go(store: Store, number: int, places: Mapping[str, Instance]) -> Result:

@@ -44,3 +44,7 @@ class Message:
     @property
     def identity(self) -> tuple[str, str, int]:
         return self.instance, self.queue_id, self.arrival_time
+
+
+#: What can be asked for of a message: a field of it, or `reasons` (with their DSN).
+ALL = frozenset(Message.__slots__) | {"reasons"}

@@ -6,13 +6,13 @@ A stranger is a client outside mynetworks that did not log in. What comes from t
 from __future__ import annotations
 
 import ipaddress
-import os
 from collections.abc import Iterable, Mapping
 
 from postmaster.postfix import spool
 from postmaster.postfix.instances import Instance
 from postmaster.postfix.place import locate
 from postmaster.postfix.postconf import split_list
+from postmaster.postfix.queue_file import read_envelope
 from postmaster.queue.message import Message
 
 Networks = list[tuple[bool, ipaddress.IPv4Network | ipaddress.IPv6Network]]
@@ -21,7 +21,7 @@ Networks = list[tuple[bool, ipaddress.IPv4Network | ipaddress.IPv6Network]]
 def outsiders(messages: Iterable[Message], places: Mapping[str, Instance]) -> list[Message]:
     """Which of these came from clients that are neither ours nor logged in: their senders may be forged.
 
-    Raises NotFoundError for an instance that is not there. What cannot be read counts as such.
+    What cannot be read is passed over: the action, which reads it again, leaves it alone and says so.
     """
     found = []
     inside = {name: networks(place.networks) for name, place in places.items()}
@@ -31,13 +31,10 @@ def outsiders(messages: Iterable[Message], places: Mapping[str, Instance]) -> li
         if where is None:
             continue  # it will be told as gone
         try:
-            descriptor = os.open(where[1], os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            with spool.opened(where[1]) as descriptor:
+                attributes = read_envelope(descriptor).attributes
         except OSError:
             continue
-        try:
-            attributes = spool.read_envelope(descriptor).attributes
-        finally:
-            os.close(descriptor)
         client = attributes.get("client_address")
         if client is None or attributes.get("sasl_username"):
             continue

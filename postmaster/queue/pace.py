@@ -19,7 +19,7 @@ from postmaster.postfix.events import Delivery, Event
 from postmaster.postfix.instances import Instance
 from postmaster.postfix.place import locate
 from postmaster.postfix.queue import Listing
-from postmaster.queue.act import Done, Progress
+from postmaster.queue.action import Done, Progress
 from postmaster.queue.fate import PAUSE, Fate, Watch
 from postmaster.queue.message import Message
 

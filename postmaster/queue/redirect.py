@@ -10,7 +10,7 @@ from __future__ import annotations
 from postmaster.errors import ServerError
 from postmaster.postfix.instances import Instance
 from postmaster.postfix.queue import check_id
-from postmaster.postfix.spool import read_envelope
+from postmaster.postfix.queue_file import read_envelope
 from postmaster.process import run
 from postmaster.queue.message import Message
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 
-from postmaster.postfix import spool
+from postmaster.postfix.queue_file import Envelope
 from postmaster.queue.message import Message
 
 
-def differs(message: Message, envelope: spool.Envelope, status: os.stat_result) -> str | None:
+def differs(message: Message, envelope: Envelope, status: os.stat_result) -> str | None:
     """Why a queue file is not this message; None when it is."""
     if message.queue_name == "corrupt":
         return None  # what it says of itself cannot be relied on, and nobody writes there any more

@@ -12,6 +12,7 @@ from typing import Any
 
 from postmaster.queue.fields import FIELDS, Kind
 
+#: The longer ones first, as they are looked for in this order.
 OPERATORS = ("!=", "!~", "<=", ">=", "=", "~", "<", ">")
 KEYWORDS = ("and", "or", "not")
 

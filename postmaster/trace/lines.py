@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from postmaster.dovecot import events as dovecot
 from postmaster.postfix import events as postfix
+from postmaster.postfix import shapes
 from postmaster.postfix.forms import match_head
 from postmaster.postfix.stamps import STAMP, Clock
 
@@ -50,13 +51,11 @@ def parse(raw: str, clock: Clock) -> Line | None:
         stamp, host, tag, pid = found.groups()
         first, slash, _ = tag.partition("/")
         program = tag.rpartition("/")[2]
-        if slash and program in postfix.PROGRAMS:
+        if slash and program in shapes.PROGRAMS:
             when = clock.seconds(stamp)
             if when is None:
                 return None
-            return Line(
-                when, host, first, program, pid or "", postfix.parse(program, raw[found.end() :]), raw
-            )
+            return Line(when, host, first, program, pid or "", shapes.parse(program, raw[found.end() :]), raw)
         if tag == "dovecot":
             when = clock.seconds(stamp)
             if when is None:

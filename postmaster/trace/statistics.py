@@ -1,7 +1,7 @@
 """A log in figures: one pass, with memory for the messages under way and for the names that are counted.
 
 The commonest lines are read by one expression straight from blocks of bytes; all others become events
-first. Both lanes call the same counting methods, and the shapes are those of `postfix.events`, so a line
+first. Both lanes call the same counting methods, and the shapes are those of `postfix.shapes`, so a line
 means the same in either. A message leaves the memory with its `removed`.
 
 Parts of a log may be counted apart and merged: what a part says of a message that began before it (whose
@@ -18,6 +18,8 @@ from typing import TypeVar
 
 from postmaster.dovecot import events as dovecot
 from postmaster.postfix import events as postfix
+from postmaster.postfix import shapes
+from postmaster.postfix.reasons import reason
 from postmaster.postfix.stamps import Clock
 from postmaster.trace.lines import Line, parse
 
@@ -47,8 +49,8 @@ _TLS = (
 )
 _LMTP = r"dovecot(?:\[\d++\])?: lmtp\([^)\n]*+\)<\d++><[^>\n]*+>: (?:sieve: )?msgid=[^\n]*+"
 _SHAPES = (
-    rf"(?:{_TAG}(?:([0-9A-Za-z]++): (?:{postfix.DELIVERY}(?P<delivery>)|{postfix.QUEUED}(?P<queued>)"
-    rf"|{postfix.CLIENT}(?P<client>)|message-id=[^\n]*+|removed(?P<removed>)|{postfix.PICKUP}(?P<pickup>))"
+    rf"(?:{_TAG}(?:([0-9A-Za-z]++): (?:{shapes.DELIVERY}(?P<delivery>)|{shapes.QUEUED}(?P<queued>)"
+    rf"|{shapes.CLIENT}(?P<client>)|message-id=[^\n]*+|removed(?P<removed>)|{shapes.PICKUP}(?P<pickup>))"
     rf"|(?:dis)?connect from [^\n]*+|{_TLS}(?P<tls>)|(?P<postfix>[^\n]*+))|{_LMTP})"
 )
 _ISO, _OLD = (
@@ -164,7 +166,7 @@ class Statistics:
                 else:
                     program = found[2].decode("ascii")
                     text = found[shape].decode("utf-8", "surrogateescape")
-                    self._postfix(hour, program, postfix.parse(program, text))
+                    self._postfix(hour, program, shapes.parse(program, text))
         self.finish()
 
     def finish(self) -> None:
@@ -357,14 +359,14 @@ class Statistics:
             kind = "discarded"
         else:
             return
-        self._keep(self.reasons, (kind, postfix.reason(text)), (kind, OTHERS))
+        self._keep(self.reasons, (kind, reason(text)), (kind, OTHERS))
 
     def _reason(self, kind: str, text: bytes | None) -> None:
         said = (text or b"").decode("utf-8", "surrogateescape").removesuffix(")")
-        self._keep(self.reasons, (kind, postfix.reason(said)), (kind, OTHERS))
+        self._keep(self.reasons, (kind, reason(said)), (kind, OTHERS))
 
     def _complain(self, level: str, program: str, text: str) -> None:
-        self._keep(self.complaints, (level, program, postfix.reason(text)), (level, program, OTHERS))
+        self._keep(self.complaints, (level, program, reason(text)), (level, program, OTHERS))
 
     @staticmethod
     def _keep(counts: dict[_Key, int], key: _Key, others: _Key) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from postmaster.postfix import events as postfix
+from postmaster.postfix.reasons import reason
 from postmaster.trace.history import History, Outcome
 
 ORDER = (
@@ -104,10 +105,10 @@ def _told(found: History) -> str:
         f"The postmaster was told at {_clock(found.postmaster_told)}." if found.postmaster_told else ""
     )
     if found.notice_failed:
-        why = postfix.reason(found.notice_failed)
+        why = reason(found.notice_failed)
         return f"The notice to the sender could not be delivered: {why}. {postmaster}".rstrip()
     if found.notice_waits:
-        return f"The notice to the sender still waits: {postfix.reason(found.notice_waits)}."
+        return f"The notice to the sender still waits: {reason(found.notice_waits)}."
     if postmaster:
         return postmaster
     if found.sender == "":

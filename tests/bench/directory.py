@@ -20,6 +20,7 @@ from postmaster.postfix import maps
 from postmaster.settings import as_toml
 from tests.bench.measuring import POSTMASTER, PYTHON, Figure, LeftOut, compared, in_turn, process
 from tests.tools.building import HASH, Builder, open_builder, settings_under
+from tests.tools.measured import measured
 
 BULK, MANY, IMPORTED = 5_000, 50_000, 100_000
 FEW_USERS, ALL_USERS, SHARE_OF_ALIASES = 1_000, 1_000_000, 5  # one alias for so many users
@@ -27,6 +28,7 @@ KEYS = 10_000
 RUNS, PROCESSES, HASHES = 3, 20, 20
 LOOK_UPS, CHANGES = 7, 30
 MIB = 1 << 20
+REBUILD = ("publish", "--rebuild")
 
 
 def figures() -> Iterator[Figure | LeftOut]:
@@ -210,6 +212,17 @@ def _scale(folder: Path) -> Iterator[Figure | LeftOut]:
         yield compared("a change of a user, published", times["all"], times["few"], size, note=with_all)
         times = in_turn({"few": _add(few), "all": _add(every)}, CHANGES)
         yield compared("an alias for a user, published", times["all"], times["few"], size, note=with_all)
+        again = {
+            name: measured((POSTMASTER, "--config", str(file), *REBUILD)) for name, file in files.items()
+        }
+        yield Figure(
+            "memory of publish --rebuild",
+            *(again["all"][1], again["few"][1]),
+            size,
+            "one run",
+            "MiB",
+            note=f"{with_all}, in {again['all'][0] / 1000:.1f} s",
+        )
 
 
 @contextmanager

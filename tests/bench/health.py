@@ -21,9 +21,9 @@ from tests.bench.measuring import (
     compared,
     in_turn,
     process,
-    timed,
 )
 from tests.tools.machine import missing_for_servers
+from tests.tools.measured import measured
 
 RUNS = 7
 START_RUNS = 30
@@ -73,7 +73,7 @@ def _whole(settings: Settings, file: Path) -> Iterator[Figure]:
     command = [POSTMASTER, "--config", str(file), "health", "check", "-o", "json"]
     if SLOW in NAMES:
         command += ["--skip", SLOW]
-    took, memory = zip(*(timed(command, allowed=(0, 1)) for _ in range(RUNS)), strict=True)
+    took, memory = zip(*(measured(command, allowed=(0, 1)) for _ in range(RUNS)), strict=True)
     how = f"medians of {RUNS} runs"
     times = Times(took)
     yield Figure("health check of a lab", times.middle, WHOLE, "3 s", how, limit=1)

@@ -88,17 +88,6 @@ def process(
     return run
 
 
-def timed(command: Sequence[str], allowed: Sequence[int] = (0,)) -> tuple[float, float]:
-    """(milliseconds, MiB of its largest process). It must end with one of these."""
-    begun = time.perf_counter()
-    child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    _, status, usage = os.wait4(child.pid, 0)
-    taken = 1000 * (time.perf_counter() - begun)
-    child.returncode = os.waitstatus_to_exitcode(status)
-    assert child.returncode in allowed, f"{command} ended with {child.returncode}"
-    return taken, usage.ru_maxrss / 1024
-
-
 def compared(
     what: str,
     ours: Times,

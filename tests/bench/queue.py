@@ -23,8 +23,9 @@ from postmaster.postfix.queue import Listing
 from postmaster.queue.message import Message
 from postmaster.queue.read import gather, messages, select
 from postmaster.settings import Settings, load_settings
-from tests.bench.measuring import POSTMASTER, Figure, LeftOut, timed
+from tests.bench.measuring import POSTMASTER, Figure, LeftOut
 from tests.tools.machine import missing_for_servers
+from tests.tools.measured import measured
 from tests.tools.spool_generator import RARE_SENDER, Written, fill, make_home
 
 COUNT = 100_000  # messages
@@ -74,7 +75,7 @@ def measure(home: Written, runs: int) -> Iterator[Figure]:
         memory = 0.0
         for number in range(runs + 1):
             for side in (number % 2, 1 - number % 2):  # who comes first changes
-                taken, used = timed(pair.theirs if side else pair.ours)
+                taken, used = measured(pair.theirs if side else pair.ours)
                 if number:  # the first round fills caches
                     times[side].append(taken)
                 if not side:

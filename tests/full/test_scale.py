@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -12,17 +11,11 @@ import pytest
 from postmaster.directory.migrate import initialise
 from postmaster.settings import as_toml
 from tests.tools.building import open_builder, settings_under
+from tests.tools.measured import measured
 
 pytestmark = pytest.mark.timeout(600)
 
 FEW, MANY = 100, 20_000
-#: A small parent, as a child's peak is at least what its parent held when it was made.
-PEAK = """
-import resource, subprocess, sys
-done = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL)
-assert done.returncode == 0
-print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
-"""
 
 
 @pytest.fixture(scope="module")
@@ -47,16 +40,7 @@ def directory(folder: Path, users: int) -> Path:
 def peak(settings: Path, *command: str) -> float:
     """The most that a command held in memory, in MiB."""
     python = [sys.executable, "-m", "postmaster", *command]
-    done = subprocess.run(
-        [sys.executable, "-S", "-c", PEAK, *python],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        env={**os.environ, "POSTMASTER_CONFIG": str(settings)},
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return int(done.stdout) / 1024
+    return measured(python, environment={**os.environ, "POSTMASTER_CONFIG": str(settings)}, timeout=300)[1]
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from postmaster.errors import RightsError
-from postmaster.health import measures, uptime
+from postmaster.health import measures, problems, uptime
 from postmaster.health import state as module
 from postmaster.health.alone import LOCK, BusyError, alone
 from postmaster.health.changes import Acknowledgement, Change, Event
@@ -226,8 +226,8 @@ def test_what_is_too_old_is_forgotten(state: State) -> None:
 
 
 def test_every_table_has_its_bound(state: State, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(module, "PROBLEMS", 20)
-    monkeypatch.setattr(module, "EVENTS", 30)
+    monkeypatch.setattr(problems, "PROBLEMS", 20)
+    monkeypatch.setattr(problems, "EVENTS", 30)
     monkeypatch.setattr(measures, "FOLLOWED", 20)
     monkeypatch.setattr(measures, "VALUES", 50)
     monkeypatch.setattr(uptime, "FOLLOWED", 20)

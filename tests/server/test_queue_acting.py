@@ -20,7 +20,7 @@ from postmaster.postfix import control, postconf, spool
 from postmaster.postfix.instances import NAMELESS, instances
 from postmaster.postfix.place import locate, paths
 from postmaster.queue import act as acting
-from postmaster.queue.act import Options, Result, Verb
+from postmaster.queue.action import Options, Result, Verb
 from postmaster.queue.fate import Watch
 from postmaster.queue.message import Message, Recipient
 from postmaster.queue.store import Item, open_store

@@ -21,11 +21,13 @@ import pytest
 from postmaster.errors import NotFoundError, ProcessError, ServerError
 from postmaster.lab import base, lifecycle
 from postmaster.lab.layout import Layout
-from postmaster.postfix import control, spool
+from postmaster.postfix import control
 from postmaster.postfix.instances import chosen
+from postmaster.postfix.printed import external_utf8
 from postmaster.postfix.queue import Listing
 from postmaster.queue import content, read
 from postmaster.queue.message import Message
+from postmaster.queue.packed import pack, unpack
 from postmaster.settings import PostfixSettings, Settings, load_settings
 from tests.tools.mail import Lab
 from tests.tools.sink import listening
@@ -126,7 +128,7 @@ def check_postcat(lab: Lab, message: Message) -> None:
     told: dict[str, list[str]] = {}
     for line in envelope.splitlines():
         name, _, value = line.partition(": ")
-        told.setdefault(name, []).append(spool.external(value.encode()))
+        told.setdefault(name, []).append(external_utf8(value.encode()))
     assert told["sender"] == [message.sender]
     todo = told.get("recipient", [])
     assert Counter(one.address for one in message.recipients) == Counter(todo)
@@ -480,7 +482,7 @@ def test_all_cores_find_what_one_finds(large: tuple[Written, Settings]) -> None:
     counted = read.gather(settings, Listing(), work, need=frozenset({"recipients"}))
     assert sum(counted, Counter()) == home.domains
     assert read.count_files(settings) == home.messages
-    assert all(read.unpack(read.pack(m)) == m for m in one[:50])
+    assert all(unpack(pack(m)) == m for m in one[:50])
 
 
 def no_children() -> bool:

@@ -14,8 +14,9 @@ from typing import Any, TypeVar
 from postmaster.postfix import postconf, spool
 from postmaster.postfix.instances import NAMELESS, instances
 from postmaster.postfix.place import locate
+from postmaster.postfix.queue_file import read_envelope
 from postmaster.queue import act as acting
-from postmaster.queue.act import Options, Result, Verb
+from postmaster.queue.action import Options, Result, Verb
 from postmaster.queue.fate import Watch
 from postmaster.queue.message import Message, Recipient
 from postmaster.queue.store import Item, Store, open_store
@@ -89,12 +90,9 @@ class Queue:
         found = []
         for name, path in self.files():
             with suppress(OSError):
-                descriptor = os.open(path, os.O_RDONLY)
-                try:
-                    envelope = spool.read_envelope(descriptor)
+                with spool.opened(str(path)) as descriptor:
+                    envelope = read_envelope(descriptor)
                     size = os.fstat(descriptor).st_size
-                finally:
-                    os.close(descriptor)
                 if envelope.arrival_time is None or envelope.sender is None:
                     continue
                 found.append(

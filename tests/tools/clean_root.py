@@ -19,7 +19,17 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 CHECKOUT = Path(__file__).parents[2]
-NOT_COPIED = (".git", ".venv", ".nox", ".*_cache", ".hypothesis", ".coverage*", "__pycache__", "dist")
+NOT_COPIED = (
+    ".git",
+    ".venv",
+    ".nox",
+    ".cache",
+    ".*_cache",
+    ".hypothesis",
+    ".coverage*",
+    "__pycache__",
+    "dist",
+)
 SOURCE = "/src"  # where the checkout is in the root
 INSTALL_SECONDS = 900
 

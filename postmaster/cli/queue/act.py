@@ -221,7 +221,8 @@ def _perform(
     bounce_outsiders: bool = False,
     bounce_wait: float = 60.0,
 ) -> None:
-    from postmaster.queue import act, trash
+    from postmaster.queue import trash
+    from postmaster.queue.action import Options, Verb
     from postmaster.queue.outsiders import outsiders
     from postmaster.queue.store import Item
 
@@ -238,8 +239,8 @@ def _perform(
         begun.ask(_question(verb, found, address, keep_copy), found, asked.yes)
         given = {"keep_copy": keep_copy, "address": address, "bounce_outsiders": bounce_outsiders}
         number = begun.record(found, asked.why, given)
-        options = act.Options(
-            act.Verb(verb),
+        options = Options(
+            Verb(verb),
             still=begun.test,
             keep_copy=keep_copy,
             address=address,

@@ -17,7 +17,7 @@ from postmaster.render.output import Format, moment, size
 
 if TYPE_CHECKING:
     from postmaster.postfix.instances import Instance
-    from postmaster.queue.act import Done, Options
+    from postmaster.queue.action import Done, Options
     from postmaster.queue.fate import Watch
     from postmaster.queue.message import Message
     from postmaster.queue.plan import Plan
@@ -219,9 +219,9 @@ def prepared(context: typer.Context, verb: str, *, recorded: bool = True) -> Ite
 
 def load_places(settings: Settings) -> dict[str, Instance]:
     """Every instance's queue, by the instance's name."""
-    from postmaster.postfix.instances import instances
+    from postmaster.postfix.instances import by_name
 
-    return {one.name: one for one in instances(settings.postfix.config_directory)}
+    return by_name(settings.postfix.config_directory)
 
 
 @contextmanager

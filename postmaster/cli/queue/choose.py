@@ -205,7 +205,8 @@ def read_chosen(
     context: typer.Context, chosen: Chosen, listing: Listing, needed: frozenset[str] | None = None
 ) -> Iterator[Message]:
     """The chosen messages; `needed` is what the command reads of them, None for all there is."""
-    from postmaster.queue.read import ALL, find, select
+    from postmaster.queue.message import ALL
+    from postmaster.queue.read import find, select
 
     settings = state_of(context).settings
     need = ALL if needed is None else needed

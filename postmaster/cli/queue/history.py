@@ -123,7 +123,7 @@ def _item_row(item: Item) -> dict[str, Any]:
 @app.command(epilog="Example: postmaster queue history finish 12")
 def finish(context: typer.Context, number: Number, yes: Yes = False, output: Output = Format.table) -> None:
     """Go on with an action that was interrupted: the messages that are left are acted on."""
-    from postmaster.queue import act as acting
+    from postmaster.queue.action import Options, Verb
     from postmaster.queue.plan import plan
 
     with prepared(context, "finish") as begun:
@@ -133,8 +133,8 @@ def finish(context: typer.Context, number: Number, yes: Yes = False, output: Out
         found = plan(item.message for item in items)
         begun.ask(f"Finish action {number} ({action.verb}) on {len(items)} messages?", found, yes)
         begun.store.run(number)
-        options = acting.Options(
-            acting.Verb(action.verb),
+        options = Options(
+            Verb(action.verb),
             keep_copy=action.options.get("keep_copy", True),
             address=action.options.get("address", ""),
             lock_wait=begun.settings.queue.lock_wait,

@@ -138,7 +138,7 @@ class View:
 
     @property
     def need(self) -> frozenset[str]:
-        from postmaster.queue.read import ALL
+        from postmaster.queue.message import ALL
 
         if self.keys is None and not self.is_table:
             return ALL
@@ -204,7 +204,8 @@ def _sorted(view: View, more: Counted) -> Iterator[Message]:
     """The messages in order. They are kept packed, so that a hundred thousand stay below 100 MiB."""
     import heapq
 
-    from postmaster.queue.read import pack, transform, unpack
+    from postmaster.queue.packed import pack, unpack
+    from postmaster.queue.read import transform
 
     assert view.sort is not None
     reverse = view.sort.startswith("-")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from postmaster.cli.queue.begun import load_places
 from postmaster.cli.queue.choose import InstanceOption, SourceOption
 from postmaster.cli.queue.rows import row
 from postmaster.cli.state import Output, print_record, say, state_of
@@ -19,8 +20,9 @@ from postmaster.render.output import Format, as_json, duration, moment, size, ti
 
 if TYPE_CHECKING:
     from postmaster.queue.attempts import Attempt
-    from postmaster.queue.content import Content, Details, Part
+    from postmaster.queue.content import Details
     from postmaster.queue.message import Message
+    from postmaster.queue.mime import Content, Part
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -87,13 +89,11 @@ def print_messages(
     context: typer.Context, found: Sequence[Message], output: Format, *, body: bool, headers: bool
 ) -> None:
     """One record for each message; as JSON an array where there are several."""
-    from postmaster.postfix.instances import instances
     from postmaster.queue.attempts import attempts
     from postmaster.queue.content import read_content, read_details
 
     settings = state_of(context).settings
-    places = {one.name: one for one in instances(settings.postfix.config_directory)}
-    history = attempts(found, places, settings.log.files)
+    history = attempts(found, load_places(settings), settings.log.files)
     records = []
     for number, message in enumerate(found):
         try:

@@ -127,9 +127,7 @@ def restore(
         else:
             print_record(output, {"restored": restored, "failed": failed})
         if failed and restored:
-            raise PartialError(
-                f"{len(failed)} of {len(copies)} were not restored", hint="they stay in the trash"
-            )
+            raise PartialError(f"{len(failed)} of {len(copies)} were not restored", hint=STAY)
         if failed:
             raise PostmasterError(f"none was restored: {failed[0]}", hint=STAY)
 

@@ -16,7 +16,7 @@ from postmaster.cli.state import (
     say,
     state_of,
 )
-from postmaster.cli.until import Until, parse_until
+from postmaster.cli.until import Until, end_of, parse_until
 from postmaster.cli.user.options import Generate, HashStdin, PasswordStdin, Where, ask_secret
 from postmaster.directory.sizes import parse_size
 from postmaster.errors import UsageError
@@ -259,7 +259,7 @@ def set_(
     if quota is None and name is None and until is None and all(value is None for value in given.values()):
         raise UsageError("nothing to change", hint="see: postmaster user set --help")
     limit = KEEP if quota is None else parse_size(quota)
-    end = KEEP if until is None else parse_until(until)
+    end = end_of(until)
     state = state_of(context)
     with state.directory(f"user set {where}", reason=reason) as directory, directory.change() as change:
         changed = users.update(change, where, name=name, quota=limit, until=end, **given)

@@ -118,7 +118,7 @@ def unlock(
 
 def row(done: Locked) -> dict[str, Any]:
     """What JSON has of a lock."""
-    from postmaster.queue.act import Verb
+    from postmaster.queue.action import Verb
 
     held = done.held
     return {

@@ -7,20 +7,11 @@ from typing import Annotated
 import typer
 
 from postmaster.address import parse_address, parse_own_address
-from postmaster.cli.state import (
-    DryRun,
-    Output,
-    Reason,
-    held_of,
-    print_record,
-    progress,
-    say,
-    say_undo,
-    state_of,
-)
+from postmaster.cli.renaming import check_done, say_what_follows
+from postmaster.cli.state import DryRun, Output, Reason, print_record, progress, state_of
 from postmaster.cli.until import parse_until
 from postmaster.cli.user.options import Where
-from postmaster.errors import PartialError, UsageError
+from postmaster.errors import UsageError
 from postmaster.render.output import Format
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
@@ -70,13 +61,7 @@ def rename(
             )
             record, entry, failed = done.record, done.entry, done.failed
             requeued, on_hold = done.requeued, done.on_hold
-    if on_hold:
-        say(
-            f"note: {on_hold} messages for the old name stay on hold; to let them go on:"
-            f" postmaster queue requeue {held_of('recipient', was.ascii)}"
-        )
-    if output is Format.table:
-        say_undo(entry)
+    say_what_follows(output, entry, on_hold, "recipient", was.ascii)
     print_record(
         output,
         {
@@ -91,5 +76,4 @@ def rename(
             "renamed": not dry_run,
         },
     )
-    if failed:
-        raise PartialError(f"it is renamed, but not everything could be done: {'; '.join(failed)}")
+    check_done(failed)

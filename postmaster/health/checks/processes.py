@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from postmaster.errors import PostmasterError
-from postmaster.health.finding import FAILED, OK, Context, Finding, Measure, Severity
+from postmaster.health.finding import FAILED, OK, Context, Finding, Measure, Severity, bad
 from postmaster.health.ranges import at_most
 from postmaster.health.together import together
 from postmaster.process import children
@@ -41,6 +41,8 @@ CODES = {
 }
 SETTINGS = ("log_minutes", "restarts_warning")
 SHARE = 0.8  # of the deadline, for one part
+
+_bad = partial(bad, "processes")
 
 _LOG = {
     "fatal": ("log-fatal", Severity.warning, "ended with a fatal error"),
@@ -69,10 +71,6 @@ def _part(part: Callable[[Context], Iterator[Finding]], context: Context) -> lis
             )
         )
     return found
-
-
-def _bad(name: str, code: str, message: str, remedy: str, severity: Severity = Severity.critical) -> Finding:
-    return Finding("processes", name, code, severity, message, remedy)
 
 
 def _postfix(context: Context) -> Iterator[Finding]:

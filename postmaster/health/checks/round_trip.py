@@ -14,12 +14,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from postmaster.errors import NotFoundError, PostmasterError, RightsError
 from postmaster.files import replace
-from postmaster.health.finding import OK, Context, Finding, Measure, Severity
+from postmaster.health.finding import OK, Context, Finding, Measure, Severity, bad
 from postmaster.health.ranges import at_most
 from postmaster.health.talk import (
     Listener,
@@ -62,6 +63,7 @@ _FAILURES = (OSError, TlsBroken, WrongAnswer, Refused)
 _SUBMISSION, _IMAP, _POP3 = ("submission", "submissions"), ("imap", "imaps"), ("pop3", "pop3s")
 _match_token = re.compile(r"[0-9a-f]{32}").fullmatch
 _find_queue_id = re.compile(r"queued as ([0-9A-Za-z]{5,32})").search
+_bad = partial(bad, "round-trip")
 
 
 def run(context: Context) -> Iterator[Finding]:
@@ -349,14 +351,3 @@ def _good(subject: str, begun: float, words: str) -> Finding:
     return Finding(
         "round-trip", subject, OK, Severity.ok, f"{words} after {took.value:.3f} s", measures=(took,)
     )
-
-
-def _bad(
-    subject: str,
-    code: str,
-    message: str,
-    remedy: str,
-    severity: Severity = Severity.critical,
-    measures: tuple[Measure, ...] = (),
-) -> Finding:
-    return Finding("round-trip", subject, code, severity, message, remedy, measures)

@@ -17,7 +17,7 @@ from urllib.parse import urlencode, urljoin, urlsplit
 
 from postmaster.errors import PostmasterError
 from postmaster.health import certificate as certificates
-from postmaster.health.finding import OK, Context, Finding, Measure, Severity
+from postmaster.health.finding import OK, Context, Finding, Measure, Severity, bad
 from postmaster.health.ranges import at_most
 from postmaster.health.talk import any_certificate
 
@@ -46,6 +46,8 @@ SETTINGS = (
 )
 PAGE_LIMIT = 2 << 20  # bytes
 SHARE = 0.8  # of the deadline
+
+_bad = partial(bad, "webmail")
 
 
 def run(context: Context) -> Iterator[Finding]:
@@ -237,14 +239,3 @@ def _is_safe(url: str) -> bool:
 
 def _plain(error: Exception, secret: str) -> str:
     return str(getattr(error, "reason", None) or error).replace(secret, "********")
-
-
-def _bad(
-    subject: str,
-    code: str,
-    message: str,
-    remedy: str,
-    severity: Severity = Severity.critical,
-    measures: tuple[Measure, ...] = (),
-) -> Finding:
-    return Finding("webmail", subject, code, severity, message, remedy, measures)

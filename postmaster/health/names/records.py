@@ -32,7 +32,6 @@ class DkimKey:
 
     kind: str
     key: bytes
-    is_testing: bool
     serves_mail: bool
 
 
@@ -81,9 +80,8 @@ def parse_dkim(raw: bytes) -> DkimKey:
         key = base64.b64decode(re.sub(r"\s+", "", tags["p"]), validate=True)
     except (binascii.Error, ValueError):
         raise Malformed("its key (p=) is no Base64") from None
-    flags = [one.strip().lower() for one in tags.get("t", "").split(":")]
     services = [one.strip().lower() for one in tags.get("s", "*").split(":")]
-    return DkimKey(kind, key, "y" in flags, "*" in services or "email" in services)
+    return DkimKey(kind, key, "*" in services or "email" in services)
 
 
 def parse_dmarc(raw: bytes) -> Dmarc:

@@ -84,7 +84,7 @@ def test_a_key_reads_back(kind: str, key: bytes, testing: bool, blank: str, vers
         f"p={base64.b64encode(key).decode()}",
     ]
     text = f"{blank};{blank}".join(tags) + ";" * testing
-    assert parse_dkim(text.encode()) == DkimKey(kind, key, testing, True)
+    assert parse_dkim(text.encode()) == DkimKey(kind, key, True)
 
 
 @pytest.mark.parametrize(
@@ -171,14 +171,14 @@ def test_signing_keys_are_named_for_all_domains_or_one() -> None:
 @pytest.mark.parametrize("key", [b"", b"x" * 31, b"x" * 40])
 def test_no_curve_key_is_malformed(key: bytes) -> None:
     with pytest.raises(Malformed):
-        keys.strength(DkimKey("ed25519", key, False, True))
+        keys.strength(DkimKey("ed25519", key, True))
 
 
 @given(st.binary(max_size=80))
 def test_any_bytes_are_a_key_or_malformed(key: bytes) -> None:
     for kind in ("rsa", "ed25519"):
         try:
-            _, bits = keys.strength(DkimKey(kind, key, False, True))
+            _, bits = keys.strength(DkimKey(kind, key, True))
         except Malformed:
             continue
         assert bits > 0

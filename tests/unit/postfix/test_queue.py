@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from postmaster.errors import NotFoundError
 from postmaster.postfix import queue
 from postmaster.postfix.queue import parse_entry
-from postmaster.queue.read import from_entry
+from postmaster.queue.listed import from_entry
 
 GOOD: dict[str, Any] = {
     "queue_name": "deferred",

@@ -23,8 +23,8 @@ from postmaster.cli.queue.rows import (
     table_row,
 )
 from postmaster.errors import UsageError
-from postmaster.queue.message import Message, Recipient
-from postmaster.queue.read import ALL, pack, unpack
+from postmaster.queue.message import ALL, Message, Recipient
+from postmaster.queue.packed import pack, unpack
 from postmaster.render.escape import printable
 from postmaster.render.output import duration, plain
 
