@@ -13,9 +13,12 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from postmaster.errors import SettingsError
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 DEFAULT_FILE = Path("/etc/postmaster/postmaster.toml")
 FILE_VARIABLE = "POSTMASTER_CONFIG"
@@ -29,6 +32,7 @@ class DirectorySettings:
     url: str = "sqlite:////var/lib/postmaster/directory.db"
     password_file: str = ""  # with the password for a url without one; 0600
     hash_days: int = 90  # how long a replaced password's hash is kept for an undo
+    replaced_days: int = 90  # how long a directory that a restore or copy replaced is kept in a file
 
     @property
     def file(self) -> Path | None:
@@ -203,6 +207,13 @@ _SECTIONS: dict[str, type] = {
     "server": ServerSettings,
     "health": HealthSettings,
 }
+
+
+def days_before(moment: datetime, days: int) -> datetime:
+    """So many days before a moment; of more than there are dates for, a thousand years."""
+    from datetime import timedelta
+
+    return moment - timedelta(days=min(days, 365_000))
 
 
 def load_settings(file: Path | None = None, environment: Mapping[str, str] = os.environ) -> Settings:

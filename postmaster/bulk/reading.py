@@ -208,6 +208,8 @@ def _json_rows(text: str, sections: set[str], wanted: Wanted) -> Iterator[Row]:
             wanted.complete = _complete(flag, where(at))
         else:
             _section(name, sections, where(at))
+            if text.startswith("null", at):
+                raise _nothing(name, where(at), f'"{name}": []')
             _, at = expect(at, "[")
             inner = ","
             if text[skip(at) : skip(at) + 1] == "]":
@@ -236,8 +238,11 @@ def _fields(pairs: list[tuple[str, Any]]) -> dict[str | None, Any]:
 def _toml_rows(text: str, sections: set[str], wanted: Wanted) -> Iterator[Row]:
     import tomllib
 
-    from postmaster.bulk.toml_lines import lines_of
+    from postmaster.bulk.toml_lines import PARTS_LIMIT, lines_of, long_key
 
+    number = long_key(text)
+    if number is not None:
+        raise UsageError(f"line {number}: no key here has more than {PARTS_LIMIT} parts")
     try:
         found = tomllib.loads(text, parse_float=str)
     except tomllib.TOMLDecodeError as error:
@@ -300,13 +305,13 @@ def _yaml_rows(text: str, sections: set[str], wanted: Wanted) -> Iterator[Row]:
         raise UsageError("the file is empty", hint="it has sections such as domains: and users:")
     if not isinstance(root, MappingNode):
         raise UsageError(f"{line(root)}: sections such as domains: and users: are needed")
-    for name, value in pairs(root):
+    for (key, _), (name, value) in zip(root.value, pairs(root), strict=True):
         if name == "complete":
             wanted.complete = _complete(plain(value), line(value))
             continue
         _section(name, sections, line(value))
         if isinstance(value, ScalarNode) and plain(value) in (None, ""):
-            continue
+            raise _nothing(name, line(key), f"{name}: []")
         if not isinstance(value, SequenceNode):
             raise UsageError(f"{line(value)}: {name} is no list", hint="begin each entry with a hyphen")
         for item in value.value:
@@ -325,6 +330,14 @@ def _section(name: Any, sections: set[str], place: str) -> None:
     if name in sections:
         raise UsageError(f"{place}: the section {name} is there twice")
     sections.add(name)
+
+
+def _nothing(name: str, place: str, meant: str) -> UsageError:
+    """What is left out by mistake looks like this, and to apply it would take away all that there is."""
+    return UsageError(
+        f"{place}: nothing stands after {name}",
+        hint=f"write {meant} if there are to be none, or leave {name} out",
+    )
 
 
 def _complete(value: Any, place: str) -> bool:

@@ -1,6 +1,6 @@
-"""On which lines the sections and entries of a TOML text stand: the standard library's reader does not say.
+"""What the standard library's reader of TOML (1.0) lacks: on which lines things stand, and a bound for keys.
 
-Only for a text that was read, and so is TOML (1.0): nothing is judged here, strings and comments are skipped.
+Lines are for a text that was read, and so is TOML: nothing is judged there, strings and comments are skipped.
 """
 
 from __future__ import annotations
@@ -18,6 +18,48 @@ _OUTSIDE = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 _INSIDE = re.compile(rf"{_SKIPPED}|(?P<open>[\[{{])|(?P<close>[\]}}])", re.DOTALL)
+
+#: Of a dotted key. Entries have keys of one part; the standard library's reader takes as long as the square.
+PARTS_LIMIT = 100
+_TOKEN = re.compile(
+    r"""[ \t]*(?:(?P<word>[A-Za-z0-9_-]+)|(?P<quote>"{3}|'{3}|"|')|(?P<dot>\.)|\#[^\n]*|.)""", re.DOTALL
+)
+_ENDS = {
+    '"': re.compile(r'(?P<end>["\n])|\\'),
+    '"""': re.compile(r'(?P<end>"{3,5})|\\'),
+    "'": re.compile(r"(?P<end>['\n])"),
+    "'" * 3: re.compile(r"(?P<end>'{3,5})"),
+}
+
+
+def long_key(text: str) -> int | None:
+    """The line of the first dotted key with too many parts, in a text that need not be TOML."""
+    if all(line.count(".") < PARTS_LIMIT for line in text.split("\n")):
+        return None
+    at, parts, is_part = 0, 0, False
+    while (match := _TOKEN.match(text, at)) is not None:
+        at = match.end()
+        if match.lastgroup == "dot":
+            parts = parts + 1 if is_part else 0
+            is_part = False
+            if parts == PARTS_LIMIT:
+                return text.count("\n", 0, at) + 1
+            continue
+        if match.lastgroup is None or is_part:
+            parts = 0
+        is_part = match.lastgroup is not None
+        if match.lastgroup == "quote":
+            at = _end_of_string(text, match["quote"], at)
+    return None
+
+
+def _end_of_string(text: str, quote: str, at: int) -> int:
+    while (match := _ENDS[quote].search(text, at)) is not None:
+        at = match.end()
+        if match.lastgroup == "end":
+            return at
+        at += 1  # what is escaped
+    return len(text)
 
 
 @dataclass(slots=True)

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
-MOST = 2**63 - 1  # what a number of an entry can be, as the database has it
 
 _COLUMNS = [
     Column("entry", "NO", right=True),
@@ -100,7 +99,7 @@ def history(
     actor: Annotated[str | None, typer.Option(metavar="NAME", help="Only what this one did.")] = None,
     entry: Annotated[
         int | None,
-        typer.Option(min=1, max=MOST, metavar="NO", help="Show this entry with each value before and after."),
+        typer.Option(min=1, metavar="NO", help="Show this entry with each value before and after."),
     ] = None,
     limit: Annotated[int, typer.Option(min=0, metavar="N", help="At most so many; 0 for all.")] = 50,
     output: Output = Format.table,

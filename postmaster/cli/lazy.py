@@ -1,4 +1,4 @@
-"""A command group that loads a subcommand's module only when that subcommand is used.
+"""A command group that loads a subcommand's module only when that subcommand is used, and bounds its numbers.
 
 The one file that touches Typer's vendored Click: its names are private and move between versions.
 """
@@ -14,6 +14,7 @@ from typer import main as typer_main
 from typer._click.core import Command, Context
 from typer._click.exceptions import ClickException, NoArgsIsHelpError, UsageError
 from typer._click.formatting import HelpFormatter
+from typer._click.types import FloatParamType, FloatRange, IntParamType, IntRange
 from typer.core import TyperGroup
 
 __all__ = [
@@ -25,6 +26,54 @@ __all__ = [
     "lazy_group",
     "usage_hint",
 ]
+
+
+LARGEST = 2**63 - 1  # as a number in a database, and as a limit of the iterators
+LONGEST = 1e9  # seconds; the system's own calls take no more
+
+
+class _Bounded:
+    """Of a type of numbers: no more than databases and the system's calls can take."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        given: Any = super()
+        found = given.convert(value, param, ctx)
+        most = LARGEST if isinstance(found, int) else LONGEST
+        if not -most <= found <= most:  # so is what is no number at all (nan)
+            given.fail(f"{str(value)[:60]} is out of range.", param, ctx)
+        return found
+
+
+class _Int(_Bounded, IntParamType): ...
+
+
+class _IntRange(_Bounded, IntRange): ...
+
+
+class _Float(_Bounded, FloatParamType): ...
+
+
+class _FloatRange(_Bounded, FloatRange): ...
+
+
+_BOUNDED: dict[type, Any] = {
+    IntParamType: _Int,
+    IntRange: _IntRange,
+    FloatParamType: _Float,
+    FloatRange: _FloatRange,
+}
+
+
+def _bound(command: Any) -> None:
+    """Bound every number that a command or the commands of a group take."""
+    for parameter in command.params:
+        kind = type(parameter.type)
+        if kind in _BOUNDED:
+            parameter.type = _BOUNDED[kind](**vars(parameter.type))
+    commands = getattr(command, "commands", {})
+    if not isinstance(commands, _Commands):  # which bounds what it loads
+        for inner in commands.values():
+            _bound(inner)
 
 
 class _Commands(MutableMapping[str, Command]):
@@ -40,6 +89,7 @@ class _Commands(MutableMapping[str, Command]):
             # A module may hold several of the group's commands, or be a group of its own.
             command = getattr(command, "commands", {}).get(name, command)
             command.name = name
+            _bound(command)
             self._loaded[name] = command
         return self._loaded[name]
 

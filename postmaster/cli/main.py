@@ -8,7 +8,6 @@ Exit statuses: 0 done, 1 refused or failed, 2 wrong usage, 3 done in part, 4 dif
 
 from __future__ import annotations
 
-import codecs
 import errno
 import os
 import signal
@@ -53,7 +52,6 @@ COMMANDS = {
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 _NO_FILE = (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR)
 LONGEST = 2000  # characters of an error: what was given is repeated in it, however long it was
-CLOSED_PIPE = 1  # how Typer ends where it meets one itself
 INTERRUPTED = 130  # Typer makes a keyboard interrupt this status by itself
 
 app = typer.Typer(
@@ -103,6 +101,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     os.umask(0o077)  # whatever is written without a mode of its own is for its owner alone
     debug = "--debug" in given
+    if (sys.stdout.encoding or "").lower() not in ("utf-8", "utf8"):
+        from postmaster.render.escape import write_all
+
+        write_all(sys.stdout)
     try:
         status = app(given, prog_name="postmaster", standalone_mode=False)
         sys.stdout.flush()
@@ -122,12 +124,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         text = _one_line(error.message)
         status = error.plugin_status if _is_health(given) else error.exit_status
         return _fail(given, error.code, text, error.hint, status, error.detail)
-    except (BrokenPipeError, SystemExit) as ended:
-        if isinstance(ended, SystemExit) and ended.code != CLOSED_PIPE:
-            raise
-        # The reader has seen enough (`| head`). Python would complain once more when it flushes.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except BrokenPipeError:
+        return _end_quietly()
+    except SystemExit as error:
+        if isinstance(error.__context__, BrokenPipeError):  # Typer makes it this
+            return _end_quietly()
+        raise
     except (KeyboardInterrupt, typer.Abort):
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
@@ -144,6 +146,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
     finally:
         remember_file(None)
+
+
+def _end_quietly() -> int:
+    """The reader has seen enough (`| head`). Python would complain once more when it flushes."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
 
 
 def _fail(
@@ -216,21 +224,7 @@ def run() -> None:
 
 
 def _prepare_streams() -> None:
-    """Have the three streams, whoever started us, and let none refuse a character.
-
-    A daemon or `>&-` gives none; a terminal of an older kind has not every character: it gets an escape that
-    JSON has too.
-    """
+    """Have the three streams, whoever started us: a service may give none, nor does `>&-`."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode, encoding="utf-8"))
-    if codecs.lookup(sys.stdout.encoding).name != "utf-8" and hasattr(sys.stdout, "reconfigure"):
-        codecs.register_error("escaped", _escaped)
-        sys.stdout.reconfigure(errors="escaped")
-
-
-def _escaped(error: UnicodeError) -> tuple[str, int]:
-    import json
-
-    assert isinstance(error, UnicodeEncodeError)
-    return json.dumps(error.object[error.start : error.end])[1:-1], error.end

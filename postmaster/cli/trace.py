@@ -64,6 +64,7 @@ def trace(
 
     Without --log it reads the server's own logs, rotated ones too, and asks the queue for what still waits.
     """
+    from postmaster.queue.recorded import Record
     from postmaster.trace import follow as watching
     from postmaster.trace.join import stories
     from postmaster.trace.search import Logs, Query
@@ -96,7 +97,13 @@ def trace(
         )
     else:
         found = stories(Logs(reading.logs_of(context, log), period, notes), query)
-    made = watching.histories(found, config_directory)
+    record = Record(settings)
+    try:
+        made = watching.histories(found, config_directory, record)
+    finally:
+        record.close()
+    if record.problem is not None:
+        say(f"{record.problem}; who acted on a message in the queue is not told")
     if not made:
         reading.finish(notes)
         if found.begin is not None:
@@ -173,6 +180,7 @@ def row(one: History) -> dict[str, Any]:
         "told": None if one.told is None else _moment(one.told),
         "postmaster_told": None if one.postmaster_told is None else _moment(one.postmaster_told),
         "recipients": [{**asdict(outcome), "time": _moment(outcome.time)} for outcome in one.outcomes],
+        "actions": [act.as_row() for act in one.acts],
         "steps": [{**asdict(step), "time": _moment(step.time)} for step in one.steps],
         "lines": [line.raw for line in one.story.lines],
     }
@@ -199,6 +207,7 @@ def _short(one: History) -> dict[str, Any]:
     """A message as one line of a spreadsheet."""
     made = row(one)
     made["recipients"] = [outcome.recipient or "" for outcome in one.outcomes]
+    made["actions"] = [act.text for act in one.acts]
     del made["steps"], made["lines"]
     return made
 

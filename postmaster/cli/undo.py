@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
-from postmaster.cli.history import MOST, change_row, line
+from postmaster.cli.history import change_row, line
 from postmaster.cli.state import (
     DryRun,
     Output,
     Reason,
     Yes,
+    bar,
     confirm,
     print_record,
     progress,
@@ -22,7 +24,7 @@ from postmaster.cli.state import (
 from postmaster.errors import PartialError
 from postmaster.render.output import Format
 
-SHOWN = 50  # changes that are named before the question
+SHOWN = 50  # changes and notes that people are shown; JSON has them all
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -35,9 +37,7 @@ def undo(
     context: typer.Context,
     entries: Annotated[
         list[int] | None,
-        typer.Argument(
-            min=1, max=MOST, metavar="[ENTRY…]", help="Entries of the history; else the last that holds."
-        ),
+        typer.Argument(min=1, metavar="[ENTRY…]", help="Entries of the history; else the last that holds."),
     ] = None,
     restore_password: Annotated[
         bool,
@@ -61,23 +61,39 @@ def undo(
     state = state_of(context)
     numbers, entry, failed = list(entries or ()), None, list[str]()
     words = " ".join([*map(str, numbers), *(["--restore-password"] if restore_password else [])])
+    most = SHOWN if output is Format.table else None
     with state.directory(f"undo {words}".strip(), reason=reason) as directory:
-        tell = progress()
+        with directory.read() as reading:
+            total = undoing.size(reading, numbers)
         if dry_run or not yes:
-            with directory.change(keep=False) as change:
-                undone = undoing.undo(change, numbers, restore_passwords=restore_password, progress=tell)
+            with directory.change(keep=False) as change, bar(total, "undo") as tell:
+                undone = undoing.undo(
+                    change,
+                    numbers,
+                    restore_passwords=restore_password,
+                    most=most if dry_run else SHOWN,
+                    progress=progress(),
+                    tell=tell,
+                )
             numbers = [one.number for one in undone.entries]
         if not dry_run:
             if not yes:
-                for one in undone.changes[:SHOWN]:
-                    say(line(one))
-                if len(undone.changes) > SHOWN:
-                    say(f"and {len(undone.changes) - SHOWN} more; --dry-run -o json has them all")
+                for text in _shown([line(one) for one in undone.changes], undone.count):
+                    say(text)
                 what = "; ".join(f"{one.number} ({one.command})" for one in undone.entries)
                 confirm(f"Undo {what}?", yes=False)
-            done = removal.take_back(directory, numbers, restore_passwords=restore_password, progress=tell)
+            with bar(total, "undo") as tell:
+                done = removal.take_back(
+                    directory,
+                    numbers,
+                    restore_passwords=restore_password,
+                    most=most,
+                    progress=progress(),
+                    tell=tell,
+                )
             undone, entry, failed = done.undone, done.entry, done.failed
-    for note in undone.notes:
+    notes = _shown(undone.notes, len(undone.notes))
+    for note in notes:
         say(f"note: {note}")
     say_undo(entry)
     print_record(
@@ -86,11 +102,11 @@ def undo(
             "entry": entry,
             "undone": not dry_run,
             "entries": [one.number for one in undone.entries],
-            "notes": list(undone.notes),
+            "notes": notes if output is Format.table else list(undone.notes),
             "changes": (
-                [line(one) for one in undone.changes]
+                _shown([line(one) for one in undone.changes], undone.count)
                 if output is Format.table
-                else [change_row(one) for one in undone.changes]
+                else map(change_row, undone.changes)
             ),
         },
     )
@@ -99,3 +115,9 @@ def undo(
             f"it is undone, but not everything could be done: {'; '.join(failed)}",
             hint="mend that, then: postmaster user trash purge --unfinished",
         )
+
+
+def _shown(texts: Sequence[str], count: int) -> list[str]:
+    """The first of so many, and that there are more."""
+    more = count - min(len(texts), SHOWN)
+    return [*texts[:SHOWN], *([f"and {more} more; -o json has them all"] if more else [])]

@@ -5,7 +5,7 @@ command that writes waits for it. It has every hash, so it is readable to its ow
 
 A restore writes into the file of the truth and never puts another in its place: a command that has it open
 sees the old state or the new one, and a restore that is cut short is rolled back by the next who opens it.
-What was there before is kept as a backup of its own.
+What was there before is kept as a backup of its own, for some days (`replaced.py`).
 
 Of a truth in PostgreSQL the file is a copy too (`transfer.py`), and so is the way back.
 """
@@ -17,11 +17,10 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote
 
-from postmaster.directory import migrate, transfer
+from postmaster.directory import migrate, replaced, transfer
 from postmaster.directory.engines import LOCK_TIMEOUT, make_engine
 from postmaster.directory.schema import REVISION
 from postmaster.errors import DirectoryError, ExistsError, NotFoundError, UsageError
@@ -118,7 +117,7 @@ def restore(settings: Settings, file: Path) -> Restored:
             f"{file} is of version {found.revision}, this program knows {REVISION}",
             hint="install the newer postmaster that made it",
         )
-    folder = settings.state.directory / "backups"
+    folder = replaced.folder_of(settings)
     make_folder(folder, 0o700)
     truth = settings.directory.file
     before = None
@@ -142,7 +141,7 @@ def restore(settings: Settings, file: Path) -> Restored:
                     closing(sqlite3.connect(truth, timeout=LOCK_TIMEOUT, isolation_level=None)) as target,
                 ):
                     if was_there:
-                        before = _keep(settings, folder, target)
+                        before = _keep(settings, target)
                     own.backup(target)
         finally:
             for one in (work, work.with_name(work.name + "-journal")):
@@ -150,12 +149,11 @@ def restore(settings: Settings, file: Path) -> Restored:
     return Restored(found, REVISION if found.revision != REVISION else None, before)
 
 
-def _keep(settings: Settings, folder: Path, truth: sqlite3.Connection) -> Path:
+def _keep(settings: Settings, truth: sqlite3.Connection) -> Path:
     """A copy of the truth, with all that others write while it is made. Raises DirectoryError."""
     for _ in range(TRIES):
         version = truth.execute("PRAGMA data_version").fetchone()
-        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ")
-        kept = backup(settings, folder / f"before-restore-{stamp}.db").file
+        kept = backup(settings, replaced.new_file(settings, "restore")).file
         if truth.execute("PRAGMA data_version").fetchone() == version:
             return kept
         kept.unlink()

@@ -34,13 +34,15 @@ def look(
     found = [(one, one.entry, one.clear_text) for one in listed if one.clear_text is not None]
     there = _present(reading, {one.address for _, one, _ in found if isinstance(one, UserEntry)})
     marks: dict[tuple[Address, str], str] = {}
-    for done, (one, entry, text) in enumerate(found, 1):
-        assert isinstance(entry, UserEntry)
-        kept = there.get(entry.address, "")
-        if not passwords.matches(text, kept):
-            kept = marks.setdefault((entry.address, text), f"{{ARGON2ID}}{len(marks)}")
-        one.entry, one.clear_text = replace(entry, password=kept), None
-        progress(done)
+    kept = [there.get(one.address, "") if isinstance(one, UserEntry) else "" for _, one, _ in found]
+    pairs = [(text, hashed) for (_, _, text), hashed in zip(found, kept, strict=True)]
+    with closing(passwords.match_many(pairs)) as same:
+        for done, ((one, entry, text), hashed, is_same) in enumerate(zip(found, kept, same, strict=True), 1):
+            assert isinstance(entry, UserEntry)
+            if not is_same:
+                hashed = marks.setdefault((entry.address, text), f"{{ARGON2ID}}{len(marks)}")
+            one.entry, one.clear_text = replace(entry, password=hashed), None
+            progress(done)
     return {mark: text for (_, text), mark in marks.items()}
 
 

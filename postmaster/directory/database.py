@@ -10,22 +10,24 @@ Only `postmaster` opens the truth. Which database holds it only `engines.py` kno
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import cache
 from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Table, bindparam, insert, select, update
+from sqlalchemy import Connection, Engine, Table, bindparam, delete, insert, select, update
 
 from postmaster.directory import publish as publishing
+from postmaster.directory.batches import batches
 from postmaster.directory.engines import INIT_HINT, for_writing, make_engine, plain_errors, tell_followers
 from postmaster.directory.many import insert_rows, take_ids
 from postmaster.directory.schema import HASHES, JOURNALLED, REVISION, journal, journal_row
 from postmaster.errors import DirectoryError, PartialError, PostmasterError
 from postmaster.process import current_actor
-from postmaster.settings import Settings
+from postmaster.settings import Settings, days_before
 
 JOURNAL_BATCH = 1000  # rows held in memory
 FORGOTTEN_ROWS = 5000  # of the journal that lose their hashes with one change
@@ -33,7 +35,15 @@ FORGOTTEN_ROWS = 5000  # of the journal that lose their hashes with one change
 
 #: Table -> its row with an id.
 _BY_ID = {name: select(table).where(table.c.id == bindparam("row_id")) for name, table in JOURNALLED.items()}
+_BY_IDS = {
+    name: select(table).where(table.c.id.in_(bindparam("ids", expanding=True)))
+    for name, table in JOURNALLED.items()
+}
 _INSERT = {name: insert(table) for name, table in JOURNALLED.items()}
+_DELETE = {
+    name: delete(table).where(table.c.id.in_(bindparam("ids", expanding=True)))
+    for name, table in JOURNALLED.items()
+}
 
 
 class Directory:
@@ -73,7 +83,7 @@ class Directory:
             yield change
             change.close()
             if not change.is_empty:
-                forget_hashes(connection, change.now - timedelta(days=self.settings.directory.hash_days))
+                forget_hashes(connection, days_before(change.now, self.settings.directory.hash_days))
             if not keep:
                 going.rollback()
         if keep and not change.is_empty:
@@ -160,16 +170,59 @@ class Change:
         self.connection.execute(table.update().where(table.c.id == row_id).values(values))
         self._record(table, row_id, before, {**before, **values})
 
+    def update_many(self, table: Table, changed: Iterable[tuple[dict[str, Any], Mapping[str, Any]]]) -> None:
+        """Give columns of many rows new values: pairs of a row as it is now and of what changes in it."""
+        by_columns: dict[tuple[str, ...], list[dict[str, Any]]] = defaultdict(list)
+        for row, values in changed:
+            new = {name: value for name, value in values.items() if row[name] != value}
+            if new:
+                given = {f"new_{name}": value for name, value in new.items()}
+                by_columns[tuple(new)].append({"row_id": row["id"], **given})
+                self._record(table, row["id"], row, {**row, **new})
+        for names, parameters in by_columns.items():
+            statement = table.update().where(table.c.id == bindparam("row_id"))
+            marks: dict[str, Any] = {name: bindparam(f"new_{name}") for name in names}
+            self.connection.execute(statement.values(marks), parameters)
+
     def delete(self, table: Table, row_id: int) -> None:
         before = self.row(table, row_id)
         assert before is not None
         self.connection.execute(table.delete().where(table.c.id == row_id))
         self._record(table, row_id, before, None)
 
+    def delete_many(self, table: Table, rows: Sequence[dict[str, Any]]) -> None:
+        """Take away many rows, each given as it is now."""
+        for ids in batches(row["id"] for row in rows):
+            self.connection.execute(_DELETE[table.name], {"ids": ids})
+        for row in rows:
+            self._record(table, row["id"], row, None)
+
     def row(self, table: Table, row_id: int) -> dict[str, Any] | None:
         """A row as it is now; None where there is none."""
         row = self.connection.execute(_BY_ID[table.name], {"row_id": row_id}).mappings().one_or_none()
         return None if row is None else dict(row)
+
+    def rows(self, table: Table, ids: Iterable[int]) -> dict[int, dict[str, Any]]:
+        """Those of these rows that there are, as they are now, by their ids."""
+        return {
+            row["id"]: dict(row)
+            for part in batches(ids)
+            for row in self.connection.execute(_BY_IDS[table.name], {"ids": part}).mappings()
+        }
+
+    @contextmanager
+    def attempt(self) -> Iterator[None]:
+        """A part of the change that an exception takes back alone: its rows, and the journal of them."""
+        self.note()
+        self.write_journal()
+        position = self._position
+        try:
+            # What fails takes the whole transaction along in PostgreSQL, and who tries otherwise goes on.
+            with self.connection.begin_nested():
+                yield
+        except BaseException:
+            self._rows, self._position = [], position
+            raise
 
     def note(self) -> int:
         """The number of the journal entry, which is made now if it is not: also for a change without rows."""

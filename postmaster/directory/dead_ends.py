@@ -65,6 +65,10 @@ def _until(moment: datetime | None) -> Span:
     return ALWAYS if moment is None else Span(0, seconds(moment))
 
 
+#: An address, and by which way it was reached.
+_Way = tuple[int, "_Way | None"]
+
+
 @dataclass(frozen=True, slots=True)
 class _State:
     passes: Span  # mail gets in at all
@@ -122,6 +126,7 @@ class DeadEnds:
         self._reading = reading
         self._states: dict[int, _State] = {}
         self._leads: dict[Address, tuple[bool, int | None]] = {}
+        self._always = set[int]()  # addresses that are known to be open for good
 
     def prepare(self, ids: Sequence[int]) -> None:
         """Ask about many at once: each alone costs two queries."""
@@ -146,24 +151,40 @@ class DeadEnds:
         if self._state(address_id) is _OPEN:
             return ALWAYS
         found = NEVER
-        waiting, seen = [(address_id, ALWAYS)], dict[int, Span]()
+        seen = dict[int, Span]()
+        waiting: list[tuple[int, Span, _Way | None]] = [(address_id, ALWAYS, None)]
         while waiting and found != ALWAYS:
-            node_id, span = waiting.pop()
+            node_id, span, before = waiting.pop()
+            if span == ALWAYS and node_id in self._always:
+                return self._note_always(before)
+            way = (node_id, before)
             state = self._state(node_id)
             span = span.within(state.passes)
             known = seen.get(node_id, NEVER)
             if span.is_empty or known.joined(span) == known:
                 continue
             seen[node_id] = known.joined(span)
-            found = found.joined(span.within(state.keeps))
+            kept = span.within(state.keeps)
+            found = found.joined(kept)
             span = span.within(state.leads)
+            outside = False
             for one in () if span.is_empty else state.targets:
                 here, to = self._lead(one)
                 if not here:
                     found = found.joined(span)
+                    outside = True
                 elif to is not None:
-                    waiting.append((to, span))
+                    waiting.append((to, span, way))
+            if kept == ALWAYS or (outside and span == ALWAYS):
+                return self._note_always(way)
         return found
+
+    def _note_always(self, way: _Way | None) -> Span:
+        """Remember it of all on the way to where mail ends, so that a chain is gone through once."""
+        while way is not None:
+            node_id, way = way
+            self._always.add(node_id)
+        return ALWAYS
 
     def keeps(self, address_id: int) -> Span:
         """When a user's mailbox gets the mail, whether it takes it or not."""

@@ -81,7 +81,7 @@ def _home(connection: Connection, other: Address) -> tuple[int, Address]:
     if here is None:
         raise RuleError(
             f"{other.domain} is not hosted here, and nobody may send as an address elsewhere",
-            hint=f"postmaster domain add {word(other.domain)}",
+            hint=f"to host it, which takes over its mail here: postmaster domain add {word(other.domain)}",
         )
     return here.home_id, Address(here.home, other.without_extension.local)
 

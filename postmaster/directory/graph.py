@@ -9,7 +9,7 @@ leads, an alias domain has no catch-all.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -24,6 +24,7 @@ from postmaster.shell import word
 #: Postfix's virtual_alias_expansion_limit and virtual_alias_recursion_limit, both 1000 by default:
 #: past them the whole message is deferred, for every recipient.
 EXPANSION_LIMIT = 1000
+SHOWN_HOPS = 6  # at each end of a circle that is told
 
 # Asked for every address of a bulk change: to build a statement takes longer than to run it.
 _HOME = domain.alias("home")
@@ -122,8 +123,28 @@ def targets_of(connection: Connection, source_id: int) -> tuple[Address, ...]:
 
 def sources_of(connection: Connection, where: Address) -> list[tuple[int, int, Address]]:
     """(target row, source id, source address) of each target that names this address or a twin of it."""
-    here = hosted(connection, where.domain)
-    names = [where.domain.ascii]
+    rows = _naming(connection, where.domain, [where.local.base])
+    return [(row_id, source_id, source) for _, row_id, source_id, source in rows]
+
+
+def sources_of_many(
+    connection: Connection, name: Domain, wheres: Iterable[Address]
+) -> dict[Address, list[Address]]:
+    """The source of each target that names one of these addresses in a domain, or a twin of it."""
+    by_base = {where.local.base: where for where in wheres}
+    found: dict[Address, list[Address]] = defaultdict(list)
+    for part in batches(by_base):
+        for base, _, _, source in _naming(connection, name, part):
+            found[by_base[base]].append(source)
+    return found
+
+
+def _naming(
+    connection: Connection, name: Domain, bases: Sequence[str]
+) -> Iterator[tuple[str, int, int, Address]]:
+    """(base, target row, source id, source) of each target of these bases in a domain or its twins."""
+    here = hosted(connection, name)
+    names = [name.ascii]
     if here is not None:
         names = list(
             connection.execute(
@@ -133,13 +154,14 @@ def sources_of(connection: Connection, where: Address) -> list[tuple[int, int, A
             ).scalars()
         )
     rows = connection.execute(
-        select(target.c.id, target.c.source_id, address.c.local_part, domain.c.name)
+        select(target.c.base, target.c.id, target.c.source_id, address.c.local_part, domain.c.name)
         .join_from(target, address, target.c.source_id == address.c.id)
         .join(domain, address.c.domain_id == domain.c.id)
-        .where(target.c.domain.in_(names), target.c.base == where.local.base)
+        .where(target.c.domain.in_(names), target.c.base.in_(bases))
         .order_by(target.c.id)
     )
-    return [(row.id, row.source_id, Address(Domain(row.name), LocalPart(row.local_part))) for row in rows]
+    for row in rows:
+        yield row.base, row.id, row.source_id, Address(Domain(row.name), LocalPart(row.local_part))
 
 
 class Ways(Protocol):
@@ -168,12 +190,13 @@ def check_targets(connection: Connection, source: Node, targets: Sequence[Addres
 
     `source` need not be in the database yet; its present targets there are not looked at.
     """
-    check_ways(_Present(connection), source, targets)
+    ways = _Present(connection)
+    _follow(ways, source, leads_of(ways, source, targets))
 
 
-def check_ways(ways: Ways, source: Node, targets: Sequence[Address]) -> None:
-    """As `check_targets`, by ways that need not be those of the database. Raises RuleError."""
-    first: list[Node] = []
+def leads_of(ways: Ways, source: Node, targets: Iterable[Address]) -> list[Node]:
+    """What the targets of an address lead to here. Raises RuleError for one that leads nowhere."""
+    found: list[Node] = []
     for one in targets:
         here, node = ways.lead(one)
         if here and node is None:
@@ -182,8 +205,80 @@ def check_ways(ways: Ways, source: Node, targets: Sequence[Address]) -> None:
                 hint=f"make it first, for example: postmaster user add {word(one.without_extension)}",
             )
         if node is not None:
-            first.append(node)
-    _follow(ways, source, first)
+            found.append(node)
+    return found
+
+
+class Checks:
+    """As `check_targets`, of many sources in ways that have their targets already, and stay as they are.
+
+    What is known of one address serves all that lead to it: a chain takes as long as it has addresses, and
+    not as long as all the ways through it together.
+    """
+
+    def __init__(self, ways: Ways) -> None:
+        self._ways = ways
+        #: Id -> to how many addresses it expands at most, cut off above the limit; None: it reaches a circle.
+        self._most: dict[int, int | None] = {}
+        self._too_many: set[int] = set()  # those that are known to expand to more than the limit
+
+    def check(self, source: Node, targets: Sequence[Address]) -> None:
+        """Raises RuleError."""
+        first = leads_of(self._ways, source, targets)
+        if not first:
+            return
+        most = self._look(source)
+        if source.id in self._too_many:
+            raise _too_many(source)
+        if most is None:
+            _follow(self._ways, source, first)
+
+    def _look(self, start: Node) -> int | None:
+        """Work out what is to be known of an address, after all that it leads to."""
+        if start.id in self._most:
+            return self._most[start.id]
+        path: dict[int, list[Node]] = {start.id: self._following(start)}
+        waiting = [(start, iter(path[start.id]))]
+        in_circle: set[int] = set()
+        while waiting:
+            node, following = waiting[-1]
+            one = next((one for one in following if one.id not in self._most), None)
+            if one is None:
+                self._settle(node, path.pop(node.id), in_circle)
+                waiting.pop()
+            elif one.id in path:
+                in_circle.add(node.id)
+            else:
+                path[one.id] = self._following(one)
+                waiting.append((one, iter(path[one.id])))
+        return self._most[start.id]
+
+    def _settle(self, node: Node, following: list[Node], in_circle: set[int]) -> None:
+        most: int | None = 0
+        for one in following:
+            behind = self._most.get(one.id)
+            if behind is None or node.id in in_circle:
+                most = None  # also of one that is on the path still
+                break
+            most = min(EXPANSION_LIMIT + 1, (most or 0) + len(self._ways.targets_of(one.id)) + behind)
+        self._most[node.id] = most
+        # The most may count twice what is reached in two ways; but what leads to too many has too many too.
+        if most is not None and most > EXPANSION_LIMIT:
+            if any(one.id in self._too_many for one in following):
+                self._too_many.add(node.id)
+                return
+            try:
+                _follow(self._ways, node, following)
+            except RuleError:
+                self._too_many.add(node.id)
+
+    def _following(self, node: Node) -> list[Node]:
+        found = {}
+        for one in self._ways.targets_of(node.id):
+            _, following = self._ways.lead(one)
+            if following is not None:
+                found[following.id] = following
+        return list(found.values())
 
 
 def _follow(ways: Ways, source: Node, first: Iterable[Node]) -> None:
@@ -204,11 +299,7 @@ def _follow(ways: Ways, source: Node, first: Iterable[Node]) -> None:
         for one in ways.targets_of(node.id):
             expanded += 1
             if expanded > EXPANSION_LIMIT:
-                raise RuleError(
-                    f"{source.address} would expand to more than {EXPANSION_LIMIT} addresses, "
-                    "and Postfix would defer the whole message",
-                    hint="split the list, or use a mailing list manager",
-                )
+                raise _too_many(source)
             _, following = ways.lead(one)
             if following is None:
                 continue
@@ -219,9 +310,20 @@ def _follow(ways: Ways, source: Node, first: Iterable[Node]) -> None:
                 queue.append(following)
 
 
+def _too_many(source: Node) -> RuleError:
+    return RuleError(
+        f"{source.address} would expand to more than {EXPANSION_LIMIT} addresses, "
+        "and Postfix would defer the whole message",
+        hint="split the list, or use a mailing list manager",
+    )
+
+
 def _loop(source: Node, last: Node, came_from: dict[int, Node]) -> str:
     way = [source, last]
     while (before := came_from[way[-1].id]).id != source.id:
         way.append(before)
-    path = [source, *reversed(way[1:]), source]
-    return "mail would go in a circle: " + " → ".join(str(node.address) for node in path)
+    path = [str(node.address) for node in (source, *reversed(way[1:]), source)]
+    if len(path) > 2 * SHOWN_HOPS:
+        between = len(path) - 2 * SHOWN_HOPS
+        path[SHOWN_HOPS:-SHOWN_HOPS] = [f"({between} more)"]
+    return "mail would go in a circle: " + " → ".join(path)

@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, or_, select
+from sqlalchemy import ColumnElement, Connection, Table, or_, select
 
 from postmaster.address import Address, Domain, LocalPart
 from postmaster.directory.batches import batches
-from postmaster.directory.schema import HASHES, account, address, domain, journal, journal_row, target
+from postmaster.directory.schema import (
+    HASHES,
+    account,
+    address,
+    domain,
+    journal,
+    journal_row,
+    removed_mailbox,
+    target,
+)
 from postmaster.errors import NotFoundError
 
 HIDDEN = "(hidden)"
 FEW = 20  # ids that the database looks for itself
+LOT = 1000  # rows of the journal that are held in memory
 #: Table -> its column with the address that a row belongs to. An account has its address's id.
 _OWNER = {"target": "source_id", "app_password": "account_id", "sender_grant": "account_id"}
 _OWNER["removed_mailbox"] = "account_id"
@@ -33,14 +43,25 @@ KINDS = {
 
 
 @dataclass(frozen=True, slots=True)
-class RowChange:
+class RowStates:
     """What an entry did to a row: `before` is None where it was made, `after` where it was taken away."""
 
     table: str
     row_id: int
-    object: str  # the address or domain it belongs to
     before: dict[str, Any] | None
     after: dict[str, Any] | None
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """What it was, else what it became."""
+        return self.before or self.after or {}
+
+
+@dataclass(frozen=True, slots=True)
+class RowChange(RowStates):
+    """The same, and what it was done to."""
+
+    object: str  # the address or domain the row belongs to
 
     @property
     def action(self) -> str:
@@ -134,19 +155,35 @@ def entry(connection: Connection, number: int) -> Entry:
     return _entry(row, undone(connection))
 
 
+def lots(
+    connection: Connection,
+    number: int,
+    *,
+    backwards: bool = False,
+    only: ColumnElement[bool] | None = None,
+) -> Iterator[list[RowStates]]:
+    """What an entry did, in its order or from its end, so many rows at a time. The rows have their hashes."""
+    place = journal_row.c.position
+    query = select(journal_row).where(journal_row.c.entry_id == number).limit(LOT)
+    query = query.order_by(place.desc() if backwards else place)
+    if only is not None:
+        query = query.where(only)
+    rows = connection.execute(query).all()
+    while rows:
+        yield [
+            RowStates(row.table_name, row.row_id, *(json.loads(one) if one else None for one in states))
+            for row in rows
+            for states in [(row.before, row.after)]
+        ]
+        last = rows[-1].position
+        further = query.where(place < last if backwards else place > last)
+        rows = connection.execute(further).all() if len(rows) == LOT else []
+
+
 def changes(connection: Connection, number: int, names: Names | None = None) -> list[RowChange]:
     """What an entry did, in its order. The rows have their hashes: show `values` alone."""
     names = names or Names(connection)
-    rows = connection.execute(
-        select(journal_row).where(journal_row.c.entry_id == number).order_by(journal_row.c.position)
-    ).all()
-    found = []
-    for row in rows:
-        before, after = (json.loads(one) if one else None for one in (row.before, row.after))
-        found.append(
-            RowChange(row.table_name, row.row_id, names.of(row.table_name, before or after), before, after)
-        )
-    return found
+    return [one for rows in lots(connection, number) for one in names.told(rows)]
 
 
 class Names:
@@ -156,44 +193,66 @@ class Names:
         self._connection = connection
         self._addresses: dict[int, str] = {}
         self._domains: dict[int, str] = {}
+        self._expected: list[RowStates] = []
 
-    def of(self, table: str, row: dict[str, Any] | None) -> str:
+    def expect(self, rows: Sequence[RowStates]) -> None:
+        """What these are called is asked for all of them at once, if it is asked for one of them."""
+        self._expected = list(rows)
+
+    def told(self, rows: Sequence[RowStates]) -> list[RowChange]:
+        self.expect(rows)
+        return [RowChange(one.table, one.row_id, one.before, one.after, self.of(one)) for one in rows]
+
+    def of(self, row: RowStates) -> str:
         """The address or domain that a row belongs to, with U-labels."""
-        row = row or {}
-        if table == "domain":
-            return Domain(row["name"]).unicode
-        if table == "address":
-            return self._spelt(row)
-        if table == "removed_mailbox":
-            local, _, name = row["address"].rpartition("@")
+        state = row.state
+        if row.table == domain.name:
+            return Domain(state["name"]).unicode
+        if row.table == address.name:
+            return self._spelt(state)
+        if row.table == removed_mailbox.name:
+            local, _, name = state["address"].rpartition("@")
             return Address(Domain(name), LocalPart(local)).unicode
-        return self.address(row[_OWNER.get(table, "id")])
+        return self.address(state[_OWNER.get(row.table, "id")])
 
     def address(self, number: int) -> str:
         if number not in self._addresses:
-            row = self._last(address, number)
-            self._addresses[number] = f"#{number}" if row is None else self._spelt(row)
+            numbers = {number}
+            numbers.update(
+                row.state[_OWNER.get(row.table, "id")]
+                for row in self._expected
+                if row.table not in (domain.name, address.name, removed_mailbox.name)
+            )
+            self._expected = []
+            numbers -= self._addresses.keys()
+            found = self._last(address, numbers)
+            for one in numbers:
+                self._addresses[one] = self._spelt(found[one]) if one in found else f"#{one}"
         return self._addresses[number]
 
     def _spelt(self, row: dict[str, Any]) -> str:
         number = row["domain_id"]
         if number not in self._domains:
-            found = self._last(domain, number)
+            found = self._last(domain, [number]).get(number)
             self._domains[number] = "" if found is None else found["name"]
         return Address(Domain(self._domains[number]), LocalPart(row["local_part"])).unicode
 
-    def _last(self, table: Any, number: int) -> dict[str, Any] | None:
-        """The row as it is, else as it was when it was taken away."""
-        there = self._connection.execute(select(table).where(table.c.id == number)).mappings().one_or_none()
-        if there is not None:
-            return dict(there)
-        gone = self._connection.execute(
-            select(journal_row.c.before)
-            .where(journal_row.c.table_name == table.name, journal_row.c.row_id == number)
-            .order_by(journal_row.c.entry_id.desc(), journal_row.c.position.desc())
-            .limit(1)
-        ).scalar()
-        return json.loads(gone) if gone else None
+    def _last(self, table: Table, numbers: Iterable[int]) -> dict[int, dict[str, Any]]:
+        """Rows as they are, else as they were when they were taken away."""
+        found: dict[int, dict[str, Any]] = {}
+        for part in batches(numbers):
+            there = self._connection.execute(select(table).where(table.c.id.in_(part))).mappings()
+            found.update((row["id"], dict(row)) for row in there)
+            gone = [number for number in part if number not in found]
+            if not gone:
+                continue
+            rows = self._connection.execute(
+                select(journal_row.c.row_id, journal_row.c.before, journal_row.c.after)
+                .where(journal_row.c.table_name == table.name, journal_row.c.row_id.in_(gone))
+                .order_by(journal_row.c.entry_id, journal_row.c.position)
+            )
+            found.update((row.row_id, json.loads(row.after or row.before)) for row in rows)
+        return found
 
 
 def _about(connection: Connection, name: Domain, local: LocalPart | None) -> set[int]:

@@ -15,14 +15,17 @@ import re
 import secrets
 import unicodedata
 from collections import deque
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from postmaster.errors import PasswordError
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
+
+Given = TypeVar("Given")
+Made = TypeVar("Made")
 
 MINIMUM_CHARACTERS = 8
 MAXIMUM_OCTETS = 1024  # Dovecot's login processes read at most 1 KiB
@@ -96,13 +99,22 @@ def hash_many(texts: Sequence[str]) -> Generator[str, None, None]:
 
     To be closed where not all of them are taken. Raises PasswordError at the first that is none.
     """
+    return _on_every_processor(hash_password, texts)
+
+
+def match_many(pairs: Sequence[tuple[str, str]]) -> Generator[bool, None, None]:
+    """`matches` of each pair, in order, worked out on every processor. To be closed as `hash_many` is."""
+    return _on_every_processor(lambda pair: matches(*pair), pairs)
+
+
+def _on_every_processor(work: Callable[[Given], Made], given: Iterable[Given]) -> Generator[Made, None, None]:
     from concurrent.futures import ThreadPoolExecutor  # argon2 leaves the interpreter to others meanwhile
 
     pool = ThreadPoolExecutor(max_workers=os.cpu_count())
     try:
-        waiting: deque[Future[str]] = deque()
-        for text in texts:
-            waiting.append(pool.submit(hash_password, text))
+        waiting: deque[Future[Made]] = deque()
+        for one in given:
+            waiting.append(pool.submit(work, one))
             if len(waiting) > _AHEAD:
                 yield waiting.popleft().result()
         while waiting:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, bindparam, select
 
 from postmaster.address import Address, Domain, LocalPart
 from postmaster.directory import graph
+from postmaster.directory.batches import batches
 from postmaster.directory.entries import (
     AliasEntry,
     AppPasswordEntry,
@@ -19,12 +20,19 @@ from postmaster.directory.entries import (
     UserEntry,
 )
 from postmaster.directory.graph import Node
+from postmaster.directory.schema import target
+
+_TARGETS = (
+    select(target.c.source_id, target.c.local_part, target.c.domain)
+    .where(target.c.source_id.in_(bindparam("ids", expanding=True)))
+    .order_by(target.c.source_id, target.c.position)
+)
 
 
 class Planned:
     """Ways (graph.py) as they will be. A user or alias that is to be made has a negative id."""
 
-    def __init__(self, connection: Connection, differences: Sequence[Difference]) -> None:
+    def __init__(self, connection: Connection, differences: Sequence[Difference] = ()) -> None:
         self._connection = connection
         #: Domains of the plan; None for one that goes.
         self.domains: dict[Domain, DomainEntry | None] = {}
@@ -42,11 +50,7 @@ class Planned:
                 one.after is not None or entry.address not in self._addresses
             ):
                 self._addresses[entry.address] = one
-        asked = _asked(differences)
-        there = graph.find_many(connection, asked)
-        for where in asked:
-            node = there.get(where)
-            self._present[where] = node if node is not None and node.address == where else None
+        self._find(_asked(differences))
         for number, (where, one) in enumerate(self._addresses.items(), 1):
             if one.before is None:
                 self._new[where] = Node(-number, one.entry.kind, where)
@@ -87,6 +91,41 @@ class Planned:
             )
         return self._present[where]
 
+    def look_ahead(self, ids: Iterable[int]) -> None:
+        """Ask about many at once, as each alone costs queries: where their targets lead, what is there."""
+        ids = list(ids)
+        self._read_targets(ids)
+        self.look_for(to for one in ids for to in self._targets[one])
+
+    def look_for(self, targets: Iterable[Address]) -> None:
+        """The same of targets."""
+        asked = set()
+        for one in targets:
+            here = self.hosted(one.domain)
+            if here is not None:
+                asked.add(Address(here[0], LocalPart(one.local.base)))
+        found = self._find(asked - self._present.keys())
+        self._read_targets(node.id for node in found if node.id not in self._targets)
+
+    def _find(self, wheres: Collection[Address]) -> list[Node]:
+        """Look up who has these very addresses now."""
+        there = graph.find_many(self._connection, wheres)
+        found = []
+        for where in wheres:
+            node = there.get(where)
+            self._present[where] = node if node is not None and node.address == where else None
+            if node is not None:
+                found.append(node)
+        return found
+
+    def _read_targets(self, ids: Iterable[int]) -> None:
+        for part in batches(ids):
+            found: dict[int, list[Address]] = {one: [] for one in part}
+            for row in self._connection.execute(_TARGETS, {"ids": part}):
+                found[row.source_id].append(Address(Domain(row.domain), LocalPart(row.local_part)))
+            for source_id, targets in found.items():
+                self._targets.setdefault(source_id, tuple(targets))
+
     def is_at(self, where: Address, one: Difference) -> bool:
         """Whether it is this one, of all that are planned, that the address will be."""
         return self._addresses.get(where) is one
@@ -94,6 +133,26 @@ class Planned:
     def goes(self, kind: str, entry: Entry) -> bool:
         """Whether what has this entry's key is taken away as that kind."""
         return (kind, entry.key) in self._going
+
+    def drop(self, one: Difference) -> bool:
+        """Take a user or alias that is made or goes out of the plan, if it is all that is planned there."""
+        entry = one.entry
+        if not isinstance(entry, UserEntry | AliasEntry) or self._addresses.get(entry.address) is not one:
+            return False
+        if one.before is None:
+            other = "alias" if entry.kind == "user" else "user"
+            if (other, entry.key) in self._going:
+                return False
+            self._targets.pop(self._new.pop(entry.address).id, None)
+        elif one.after is None:
+            self._going.discard((entry.kind, entry.key))
+            present = self.present(entry.address)
+            if present is not None and entry.kind == "alias":
+                self._targets.pop(present.id, None)
+        else:
+            return False
+        del self._addresses[entry.address]
+        return True
 
     def lead(self, where: Address) -> tuple[bool, Node | None]:
         here = self.hosted(where.domain)

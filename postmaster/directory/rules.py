@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 
 from sqlalchemy import Connection, select
@@ -32,17 +33,74 @@ class Rules:
         self._connection = connection
         self._differences = differences
         self._will_be = Planned(connection, differences)
+        self._checks = graph.Checks(self._will_be)
 
     def problems(self) -> dict[tuple[str, Key], str]:
         """(kind, key) -> why it cannot be."""
         found: dict[tuple[str, Key], str] = {}
         folders, digests = self._taken_folders(), self._taken_digests()
+        self._will_be.look_for(
+            to
+            for one in self._differences
+            if one.after is not None and isinstance(one.entry, AliasEntry | ForwardEntry)
+            for to in one.entry.targets
+        )
         for one in self._differences:
             try:
                 self._look_at(one, folders, digests)
             except PostmasterError as error:
                 found[one.entry.kind, one.entry.key] = error.message
+        if found:
+            self._follow_up(found)
         return found
+
+    def _follow_up(self, found: dict[tuple[str, Key], str]) -> None:
+        """What leans on an address that cannot be, or stays, is named too, over any number of hops.
+
+        Who asks again without what was found here would find one hop more each time.
+        """
+        leaning: dict[Address, list[Difference]] = defaultdict(list)
+        going: dict[Address, Difference] = {}
+        for one in self._differences:
+            entry = one.entry
+            if one.after is None and isinstance(entry, UserEntry | AliasEntry):
+                going[entry.address] = one
+            elif one.after is not None and isinstance(entry, AliasEntry | ForwardEntry):
+                for to in entry.targets:
+                    leaning[self._home(to)].append(one)
+        waiting = [one for one in self._differences if (one.entry.kind, one.entry.key) in found]
+        while waiting:
+            one = waiting.pop()
+            entry = one.entry
+            if not isinstance(entry, UserEntry | AliasEntry) or not self._will_be.drop(one):
+                continue
+            others = leaning.get(entry.address, [])
+            if one.after is None:
+                node = self._will_be.present(entry.address)
+                targets = () if node is None else self._will_be.targets_of(node.id)
+                others = [going[home] for home in map(self._home, targets) if home in going]
+            for other in others:
+                if (other.entry.kind, other.entry.key) not in found:
+                    try:
+                        self._lean(other)
+                    except RuleError as error:
+                        found[other.entry.kind, other.entry.key] = error.message
+                        waiting.append(other)
+
+    def _lean(self, one: Difference) -> None:
+        """Whether what it leans on, or what leans on it, allows it still. Raises RuleError."""
+        assert isinstance(one.entry, UserEntry | AliasEntry | ForwardEntry)
+        if one.after is None:
+            self._unneeded(one.entry.address)
+        elif isinstance(one.entry, AliasEntry | ForwardEntry):
+            node = self._will_be.node(one.entry.address)
+            if node is not None:
+                graph.leads_of(self._will_be, node, one.entry.targets)
+
+    def _home(self, where: Address) -> Address:
+        """The address that a target means, as far as it is one of ours."""
+        here = self._will_be.hosted(where.domain)
+        return Address(here[0] if here is not None else where.domain, LocalPart(where.local.base))
 
     def notes(self) -> list[str]:
         """Targets that led out of the house and will lead nowhere, as their domain is hosted now."""
@@ -154,7 +212,7 @@ class Rules:
         assert node is not None
         if not entry.targets:
             raise RuleError(f"{entry.address} leads to no address")
-        graph.check_ways(self._will_be, Node(node.id, kind, entry.address), entry.targets)
+        self._checks.check(Node(node.id, kind, entry.address), entry.targets)
 
     def _user(self, where: Address) -> None:
         node = self._will_be.node(where)

@@ -15,14 +15,13 @@ import secrets
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Select, Table, column, func, insert, inspect, select, table, text
 
 from postmaster.database_url import SCHEMES, DatabaseUrl, parse, scheme
-from postmaster.directory import migrate
+from postmaster.directory import migrate, replaced
 from postmaster.directory.database import Directory, check_revision, current_revision
 from postmaster.directory.engines import (
     address_of,
@@ -35,7 +34,7 @@ from postmaster.directory.engines import (
 from postmaster.directory.places import have_schemas
 from postmaster.directory.schema import journal, metadata
 from postmaster.errors import DirectoryError, ExistsError, RuleError, UsageError
-from postmaster.files import complete, make_folder
+from postmaster.files import complete
 from postmaster.settings import DirectorySettings, Settings
 
 OWN = "."  # how the directory of the settings is named
@@ -234,9 +233,7 @@ def _empty(connection: Connection) -> None:
 
 def _keep(connection: Connection, target: Settings) -> Path:
     """Copy what the target has into a file of its own."""
-    folder = target.state.directory / "backups"
-    make_folder(folder, 0o700)
-    file = folder / f"before-copy-{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}.db"
+    file = replaced.new_file(target, "copy")
     with complete(file, 0o600) as new:
         kept = in_file(target, new)
         with _engine(kept) as engine:

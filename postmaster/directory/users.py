@@ -129,11 +129,15 @@ def set_password(change: Change, where: Address, password_hash: str) -> User:
 def set_passwords(change: Change, hashes: Mapping[Address, str]) -> None:
     """Replace the passwords of many. Raises NotFoundError."""
     there = graph.find_many(change.connection, hashes)
+    wanted = {}
     for where, hashed in hashes.items():
         node = there.get(where)
         if node is None or node.kind != "user":
             raise addresses.not_found(node, where, "user")
-        change.update(account, node.id, {"password": hashed})
+        wanted[node.id] = hashed
+    for part in batches(wanted):
+        rows = change.rows(account, part)
+        change.update_many(account, [(rows[user_id], {"password": wanted[user_id]}) for user_id in part])
 
 
 def update(

@@ -12,6 +12,7 @@ from postmaster.address import Address
 from postmaster.directory import aliases, domains, graph, users
 from postmaster.directory.addresses import plain, target_rows
 from postmaster.directory.app_passwords import PROTOCOLS
+from postmaster.directory.batches import batches
 from postmaster.directory.database import Change
 from postmaster.directory.entries import (
     AliasEntry,
@@ -166,20 +167,28 @@ class Writer:
             self._tell(len(part))
 
     def _changed_users(self) -> None:
-        for one in self._by["change", "user"]:
-            entry = one.entry
-            assert isinstance(entry, UserEntry)
-            user_id = self._id(entry.address)
-            values = {
-                "name": entry.name,
-                "password": entry.password or "",
-                **{switch: getattr(entry, switch) for switch in users.SWITCHES},
-                "quota": entry.quota_bytes,
-                "locked_at": plain(entry.locked_at),
+        entries = [one.entry for one in self._by["change", "user"] if isinstance(one.entry, UserEntry)]
+        there = graph.find_many(self._change.connection, (entry.address for entry in entries))
+        self._ids.update((where, node.id) for where, node in there.items())
+        changed = {self._ids[entry.address]: entry for entry in entries}
+        for part in batches(changed):
+            accounts, rows = self._change.rows(account, part), self._change.rows(address, part)
+            values: dict[int, dict[str, object]] = {
+                user_id: {
+                    "name": entry.name,
+                    "password": entry.password or "",
+                    **{switch: getattr(entry, switch) for switch in users.SWITCHES},
+                    "quota": entry.quota_bytes,
+                    "locked_at": plain(entry.locked_at),
+                }
+                for user_id in part
+                for entry in [changed[user_id]]
             }
-            self._change.update(account, user_id, values)
-            self._change.update(address, user_id, {"until": plain(entry.until)})
-            self._tell(1)
+            self._change.update_many(account, [(accounts[one], values[one]) for one in part])
+            self._change.update_many(
+                address, [(rows[one], {"until": plain(changed[one].until)}) for one in part]
+            )
+            self._tell(len(part))
 
     def _lists(self) -> None:
         """The targets of aliases and forwards, after every address that they may name is there."""

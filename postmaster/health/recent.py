@@ -17,6 +17,7 @@ from postmaster.postfix import events as postfix
 from postmaster.postfix.stamps import Clock
 from postmaster.settings import Settings
 from postmaster.trace import sources
+from postmaster.trace.blocks import blocks
 from postmaster.trace.lines import Line, parse
 from postmaster.trace.sources import Notes, Period, Source
 
@@ -62,7 +63,7 @@ def troubles(settings: Settings, since: float, notes: Notes) -> Iterator[Trouble
                 break
             source, room = _cut(source, room, notes)
             clock = Clock(source.reference)
-            for block in sources.blocks(source, period, notes):
+            for block in blocks(source, period, notes):
                 if source.path is None:
                     room -= len(block)
                 yield from _of_block(block, clock, period)

@@ -40,6 +40,7 @@ def since(settings: Settings, moment: float) -> Refusals:
     from postmaster.postfix.events import AuthFailure
     from postmaster.postfix.stamps import Clock
     from postmaster.trace import sources
+    from postmaster.trace.blocks import blocks
     from postmaster.trace.lines import parse
 
     found = Refusals()
@@ -51,7 +52,7 @@ def since(settings: Settings, moment: float) -> Refusals:
                 source = replace(source, begin=(source.end or source.size) - READ)
                 found.is_whole = False
             clock = Clock(source.reference)
-            for block in sources.blocks(source, period, notes):
+            for block in blocks(source, period, notes):
                 for raw in _LINE.findall(block):
                     line = parse(raw.decode("utf-8", "replace"), clock)
                     if line is None or line.time < moment:

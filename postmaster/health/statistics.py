@@ -137,7 +137,8 @@ def _figures(
 
 def _reaches(logs: Sequence[Sequence[Source]], since: float) -> bool:
     """Whether a log has a line from before that moment."""
-    from postmaster.trace.sources import Notes, Period, blocks, within
+    from postmaster.trace.blocks import blocks
+    from postmaster.trace.sources import Notes, Period, within
 
     before = Period(None, since)
     for source in chain.from_iterable(within(log, before) for log in logs):

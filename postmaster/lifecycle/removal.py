@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -274,20 +274,29 @@ def take_back(
     numbers: Sequence[int] = (),
     *,
     restore_passwords: bool = False,
+    most: int | None = None,
     progress: Progress = lambda _: None,
+    tell: Callable[[int], None] = lambda _: None,
 ) -> TakenBack:
     """Undo entries of the journal, with the mail of users who come and go.
 
-    Raises what `undo` raises, and ServerError.
+    As `undo`, which says what it tells and raises; ServerError besides.
     """
     with _alone(directory):
         _finish(directory)
         with _back_unless_kept(directory), directory.change() as change:
-            done = undo.undo(change, numbers, restore_passwords=restore_passwords, progress=progress)
-            rows = [(one.before, one.after) for one in done.changes if one.table == "account"]
-            _bring_back(directory, [after["mail_id"] for before, after in rows if after and before is None])
+            done = undo.undo(
+                change,
+                numbers,
+                restore_passwords=restore_passwords,
+                most=most,
+                progress=progress,
+                tell=tell,
+            )
+            _bring_back(directory, done.back)
+            progress("publishing")
         stays = _finish(directory)
-    touched = {row["mail_id"] for pair in rows for row in pair if row}
+    touched = {*done.back, *done.gone}
     return TakenBack(done, change.number, [stays[one].message for one in sorted(touched & stays.keys())])
 
 

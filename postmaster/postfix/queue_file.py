@@ -33,7 +33,7 @@ JUMP_LIMIT = 10_000  # backward pointers (REVERSE_JUMP_LIMIT); a file that has m
 
 _SIZE, _TIME, _SENDER, _ORIGINAL, _TODO, _DONE = b"CTSORD"
 _ATTRIBUTE, _MESSAGE, _EXTRA, _END, _POINTER = b"AMXEp"
-_FILTER, _REDIRECT, _WARNING, _NORMAL, _CONTINUED = b"L>WNL"
+_FILTER, _REDIRECT, _NORMAL, _CONTINUED = b"L>NL"
 _SIZE_LENGTH = 95  # of the size record since Postfix 3.0: six numbers of 15 places
 _KNOWN = frozenset(b"CTcFILSDRO/WVA>K<ionfmMNwXrePpE")
 

@@ -1,4 +1,5 @@
-"""The attempts that were made to deliver messages of the queue, as far as the mail log still has them.
+"""The attempts that were made to deliver messages of the queue, as far as the mail log still has them, and
+the queue ID that one had before it was requeued.
 
 Reads the present log and the one rotated before it, from front to back, and keeps what names a wanted ID
 since that message arrived: a short ID may have been another message's before. At most ATTEMPTS of the
@@ -12,12 +13,12 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from postmaster.errors import ProcessError
 from postmaster.postfix import journal
-from postmaster.postfix.events import Delivery
+from postmaster.postfix.events import Delivery, Pickup
 from postmaster.postfix.instances import Instance
 from postmaster.postfix.log import parse_line
 from postmaster.postfix.stamps import Clock
@@ -44,27 +45,36 @@ class Attempt:
     text: str
 
 
+@dataclass(slots=True)
+class Past:
+    """A message's attempts, the oldest first, and its ID before a requeue."""
+
+    attempts: deque[Attempt] = field(default_factory=lambda: deque(maxlen=ATTEMPTS))
+    was: str | None = None
+
+
 def attempts(
     messages: Sequence[Message], places: Mapping[str, Instance], files: Iterable[Path]
-) -> dict[tuple[str, str, int], list[Attempt]] | None:
-    """Message's identity -> its attempts, the oldest first; None where no log can be read."""
+) -> dict[tuple[str, str, int], Past] | None:
+    """Message's identity -> what the log tells of it; None where no log can be read."""
     wanted = {(one.instance, one.queue_id): one for one in messages}
-    found: dict[tuple[str, str, int], deque[Attempt]] = {
-        one.identity: deque(maxlen=ATTEMPTS) for one in messages
-    }
-    names = re.compile(rb"|".join(re.escape(one.queue_id.encode()) + rb": to=<" for one in messages))
+    found = {one.identity: Past() for one in messages}
+    names = re.compile(rb"|".join(re.escape(one.queue_id.encode()) + rb": (?:to=<|uid=)" for one in messages))
     is_readable = False
 
     def take(pieces: Iterable[bytes], clock: Clock) -> None:
         for text in _lines_with(pieces, names):
             line = parse_line(text)
-            if line is None or not isinstance(line.event, Delivery):
+            if line is None or not isinstance(line.event, Delivery | Pickup):
                 continue
             event, moment = line.event, clock.seconds(line.stamp)
             message = wanted.get((instance_of(line.tag, places), event.queue_id))
             if message is None or moment is None or moment + SLACK < message.arrival_time:
                 continue
-            found[message.identity].append(
+            if isinstance(event, Pickup):
+                found[message.identity].was = event.orig_id
+                continue
+            found[message.identity].attempts.append(
                 Attempt(
                     *(int(moment), event.recipient, event.relay, event.delay),
                     *(event.dsn or "", event.status, event.text or ""),
@@ -82,7 +92,7 @@ def attempts(
         with suppress(ProcessError), stream(journal.command(f"--since=@{since}"), block=PIECE) as pieces:
             take(pieces, Clock(time.time()))
             is_readable = True
-    return {key: list(value) for key, value in found.items()} if is_readable else None
+    return found if is_readable else None
 
 
 def _lines_with(pieces: Iterable[bytes], names: re.Pattern[bytes]) -> Iterator[str]:

@@ -33,6 +33,7 @@ TRASH = "trash"
 LOCK_TIMEOUT = 30.0  # seconds that a command waits for another one's transaction
 VERSION = 1
 STATES = ("copied", "deleted", "preparing", "restoring")  # of a copy
+RESTORED = "restored"  # of one that is in the trash no more: its message came back under a new ID
 
 _TABLES = """
 CREATE TABLE action (
@@ -64,6 +65,7 @@ CREATE TABLE item (
     PRIMARY KEY (action, number)
 ) WITHOUT ROWID;
 CREATE INDEX open_items ON item (action) WHERE outcome IS NULL;
+CREATE INDEX items_of_a_message ON item (queue_id);
 CREATE TABLE copy (
     number INTEGER PRIMARY KEY,
     action INTEGER NOT NULL,
@@ -82,6 +84,7 @@ CREATE TABLE copy (
     new_id TEXT,
     UNIQUE (instance, queue_id, arrival_time)
 );
+CREATE INDEX copies_that_came_back ON copy (new_id) WHERE new_id IS NOT NULL;
 """
 
 
@@ -118,7 +121,7 @@ class Item:
 @dataclass(frozen=True, slots=True)
 class Copy:
     """A message in the trash. `state`: copied (its original may be there still), deleted;
-    preparing and restoring while it is on its way back as `new_id`."""
+    preparing and restoring while it is on its way back as `new_id`; restored once it has gone."""
 
     number: int
     action: int
@@ -294,6 +297,13 @@ class Store:
                 (state, new_id, number),
             )
 
+    def set_restored(self, number: int) -> None:
+        """A copy's message is in the queue again and its file gone: what is left of it is history."""
+        with self._transaction() as execute:
+            execute(
+                "UPDATE copy SET state = ?, since = ? WHERE number = ?", (RESTORED, int(time.time()), number)
+            )
+
     def copies(self, states: Sequence[str] = ("deleted", "preparing", "restoring")) -> list[Copy]:
         """What is in the trash, the oldest first."""
         marks = ", ".join("?" * len(states))
@@ -321,8 +331,9 @@ class Store:
             self._connection.executemany("DELETE FROM copy WHERE number = ?", ((n,) for n in numbers))
 
     def prune(self, before: int) -> None:
-        """Forget actions that ended before this moment."""
+        """Forget actions that ended before this moment, and what came back before it."""
         with self._transaction() as execute:
+            execute("DELETE FROM copy WHERE state = ? AND since < ?", (RESTORED, before))
             old = "SELECT number FROM action WHERE ended < ?"
             execute(f"DELETE FROM item WHERE action IN ({old})", (before,))
             execute("DELETE FROM action WHERE ended < ?", (before,))
@@ -404,7 +415,7 @@ def _message(row: Sequence[Any]) -> Message:
         queue_id=queue_id,
         arrival_time=arrival,
         message_size=size,
-        sender=_restored(sender),
+        sender=readable(sender),
         recipients=[Recipient(address) for address in json.loads(recipients)],
     )
 
@@ -414,7 +425,8 @@ def _storable(text: str) -> str:
     return json.dumps(text)
 
 
-def _restored(text: str) -> str:
+def readable(text: str) -> str:
+    """A text of the record as it was before it was stored."""
     with suppress(ValueError):
         found = json.loads(text)
         if isinstance(found, str):

@@ -220,7 +220,8 @@ def _restore(store: Store, copy: Copy, place: Instance) -> Restored:
                 raise ServerError(f"it stands in hold as {new_id}: {answer.complaint or 'not released'}")
             with suppress(PostmasterError):  # only sooner: the queue manager finds it by itself
                 postfix_queue.flush_messages(place.config_directory, [new_id])
-    discard(store, [copy])
+    (store.trash / copy.file).unlink(missing_ok=True)
+    store.set_restored(copy.number)
     age = time.time() - message.arrival_time
     lifetime = place.lifetime_of(message.sender)
     return Restored(copy, new_id, outlived=lifetime is not None and age > lifetime)

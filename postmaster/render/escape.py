@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import TextIO
 
 # C0, DEL, C1, line and paragraph separators, bidirectional controls, zero-width and other invisible
 # characters, surrogates (undecodable bytes), the byte order mark, private use, tags.
@@ -44,6 +45,26 @@ def _json_code(match: re.Match[str]) -> str:
         return f"\\u{number:04x}"
     number -= 0x10000  # a surrogate pair, RFC 8259 section 7
     return f"\\u{0xD800 + (number >> 10):04x}\\u{0xDC00 + (number & 0x3FF):04x}"
+
+
+#: Signs of our own, for a terminal that has ASCII alone.
+_PLAIN = {"…": "...", "→": "->", "·": "|", "—": "-", "–": "-"}
+
+
+def write_all(output: TextIO) -> None:
+    """Let an output of an old character set take every text: what it lacks is escaped as JSON does."""
+    import codecs
+    import io
+
+    if isinstance(output, io.TextIOWrapper) and codecs.lookup(output.encoding).name != "utf-8":
+        codecs.register_error("escape", _missing)
+        output.reconfigure(errors="escape")
+
+
+def _missing(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeEncodeError)
+    lacking = error.object[error.start : error.end]
+    return "".join(_PLAIN.get(one) or re.sub(".", _json_code, one, flags=re.S) for one in lacking), error.end
 
 
 _CSV_TRIGGERS = ("=", "+", "-", "@", "'", "\t", "\r")

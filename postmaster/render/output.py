@@ -60,14 +60,27 @@ def write_rows(
     elif output.isatty():
         _write_screen(output, columns, rows)
     else:
-        _write_plain(output, columns, iter(rows), headed=True)
+        _write_plain(output, columns, iter(rows))
 
 
 def write_record(output: TextIO, form: Format, record: Row) -> None:
-    """Write one object: lines of key and value as a table, one object in JSON."""
+    """Write one object: lines of key and value as a table, one object in JSON.
+
+    In JSON a value may be an iterator: its items are written as they come.
+    """
     if form is Format.json:
-        output.write(as_json(record, indent=2) + "\n")
-    elif form is Format.jsonl:
+        between = "{\n"
+        for key, value in record.items():
+            output.write(f"{between}  {as_json(str(key))}: ")
+            between = ",\n"
+            if isinstance(value, Iterator):
+                _write_items(output, value)
+            else:
+                output.write(as_json(value, indent=2).replace("\n", "\n  "))
+        output.write("\n}\n" if record else "{}\n")
+        return
+    record = {key: list(value) if isinstance(value, Iterator) else value for key, value in record.items()}
+    if form is Format.jsonl:
         output.write(as_json(record) + "\n")
     elif form is Format.csv:
         _write_csv(output, list(record), [record])
@@ -79,6 +92,16 @@ def write_record(output: TextIO, form: Format, record: Row) -> None:
             for item in items or ["none"]:
                 output.write(f"{label:<{width}}  {cell(item)}".rstrip() + "\n")
                 label = ""
+
+
+def with_room(columns: Sequence[Column], room: Mapping[str, int], output: TextIO) -> list[Column]:
+    """The columns that a terminal has room for: `room` has the least width for those it can do without."""
+    if not output.isatty():
+        return list(columns)
+    import shutil
+
+    width = shutil.get_terminal_size().columns
+    return [column for column in columns if width >= room.get(column.key, 0)]
 
 
 def plain(value: Any) -> Any:
@@ -150,6 +173,16 @@ def duration(seconds: float) -> str:
     return sign + " ".join(words)
 
 
+def _write_items(output: TextIO, items: Iterator[Any]) -> None:
+    """A list within an object."""
+    separator = "["
+    for item in items:
+        text = as_json(item, indent=2).replace("\n", "\n    ")
+        output.write(f"{separator}\n    {text}")
+        separator = ","
+    output.write("\n  ]" if separator == "," else "[]")
+
+
 def _write_array(output: TextIO, rows: Iterable[Row]) -> None:
     """A JSON array, a row a line, without holding the rows."""
     separator = "[\n"
@@ -184,13 +217,17 @@ def _csv_text(value: Any) -> str:
     return printable(value) if isinstance(value, str) else as_json(value)
 
 
-def _write_plain(output: TextIO, columns: Sequence[Column], rows: Iterator[Row], *, headed: bool) -> None:
+def _write_plain(
+    output: TextIO, columns: Sequence[Column], rows: Iterator[Row], above: Sequence[Row] | None = None
+) -> None:
+    """Plain rows; `above` are those that stand above them already, with the heading."""
+    drawn = [[cell(row.get(c.key)) for c in columns] for row in above or ()]
     first = [[cell(row.get(c.key)) for c in columns] for row in islice(rows, FIRST_ROWS)]
     widths = [
-        min(MAXIMUM_WIDTH, max([len(column.heading), *(len(line[at]) for line in first)]))
+        min(MAXIMUM_WIDTH, max([len(column.heading), *(len(line[at]) for line in (*drawn, *first))]))
         for at, column in enumerate(columns)
     ]
-    head = [[column.heading for column in columns]] if headed and first else []
+    head = [[column.heading for column in columns]] if above is None and first else []
     rest = ([cell(row.get(c.key)) for c in columns] for row in rows)
     for line in chain(head, first, rest):
         cells = [
@@ -217,7 +254,7 @@ def _write_screen(output: TextIO, columns: Sequence[Column], rows: Iterable[Row]
     for row in first:
         table.add_row(*(Text(cell(row.get(column.key))) for column in columns))  # Text: no markup is read
     Console(file=output, highlight=False).print(table)
-    _write_plain(output, columns, waiting, headed=False)
+    _write_plain(output, columns, waiting, first)
 
 
 def write_line(output: TextIO, text: str | Path) -> None:

@@ -88,6 +88,12 @@ def explain(settings: Settings, login: Address, sender: Address | None) -> Sende
             )
         owners = tuple(dict.fromkeys(split_list(match.answer))) if match else ()
         code, rule, reason = _judge(server, truth, login, user, sender, match, owners)
+        if sender is not None and rule in (NOT_OWNED, UNKNOWN_SENDER) and _is_foreign(truth, sender):
+            notes.append(
+                f"{sender.domain} is not hosted here, and grants are for hosted domains alone; to host it"
+                f" (postmaster domain add {word(sender.domain)}) would take over its mail on this server: what is"
+                " sent to it from here would stay here"
+            )
         try:
             differences = tuple(server.tables.differences()) if server.running else ()
         except ServerError as error:
@@ -190,14 +196,19 @@ def _changes(
     elif rule == DOMAIN_GRANT and sender is not None:
         yield f"postmaster sender revoke {word(login)} @{word(sender.domain)}"
     elif rule in (NOT_OWNED, UNKNOWN_SENDER) and sender is not None:
-        from postmaster.directory import graph
-
-        if truth is not None and graph.hosted(truth, sender.domain) is None:
-            yield f"postmaster domain add {word(sender.domain)}"
+        if _is_foreign(truth, sender):
+            return  # nothing turns the answer round without taking that domain's mail
         yield f"postmaster sender grant {word(login)} {word(sender.without_extension)}"
         yield f"postmaster sender grant {word(login)} @{word(sender.domain)}"
     elif rule in (OWN, NULL_SENDER):
         yield f"postmaster user set {word(login)} --no-send"
+
+
+def _is_foreign(truth: Connection | None, sender: Address) -> bool:
+    """Whether a sender's domain is known not to be hosted here: then no grant can be for it."""
+    from postmaster.directory import graph
+
+    return truth is not None and graph.hosted(truth, sender.domain) is None
 
 
 def _unchecked(server: Server) -> Iterator[str]:

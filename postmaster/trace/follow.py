@@ -10,6 +10,8 @@ from typing import Any
 from postmaster.errors import NotFoundError, ProcessError
 from postmaster.postfix import queue
 from postmaster.process import run
+from postmaster.queue.recorded import Record
+from postmaster.trace.acted import add_actions
 from postmaster.trace.history import History, history
 from postmaster.trace.join import Stories, stories
 from postmaster.trace.search import BEFORE, Logs, Query
@@ -28,13 +30,16 @@ def live_queue(config_directory: Path) -> Live:
         return None
 
 
-def histories(found: Stories, config_directory: Path | None) -> list[History]:
-    """The histories of stories; the live queue is asked for those that have not ended."""
-    made = [history(story) for story in found.stories]
+def histories(found: Stories, config_directory: Path | None, record: Record) -> list[History]:
+    """The histories of stories, with what the record of queue actions knows of them.
+
+    The live queue is asked for those that have not ended.
+    """
+    made = [add_actions(history(story), record) for story in found.stories]
     if config_directory is None or all(one.is_over for one in made):
         return made
     live = live_queue(config_directory)
-    return [one if one.is_over else history(one.story, live) for one in made]
+    return [one if one.is_over else add_actions(history(one.story, live), record) for one in made]
 
 
 def follow(

@@ -8,6 +8,7 @@ from typing import Any
 
 from postmaster.dovecot import events as dovecot
 from postmaster.postfix import events as postfix
+from postmaster.queue.recorded import Act
 from postmaster.trace.join import Story, recipients_of, session_of
 from postmaster.trace.lines import Line
 from postmaster.trace.lives import Life
@@ -36,8 +37,8 @@ class Step:
 class Outcome:
     """How it stands for one recipient.
 
-    `status` is sent, deferred, bounced, expired, deleted, held, queued, discarded, rejected or unknown.
-    `delay` is in seconds from arrival; `stages` are its four parts.
+    `status` is sent, deferred, bounced, expired, deleted, redirected, held, queued, discarded, rejected or
+    unknown. `delay` is in seconds from arrival; `stages` are its four parts.
     """
 
     recipient: str | None
@@ -52,12 +53,12 @@ class Outcome:
     delay: float | None = None
     stages: dict[str, float] = field(default_factory=dict)
     mailbox: str | None = None
-    sent_on: list[str] = field(default_factory=list)  # by Sieve
+    sent_on: list[str] = field(default_factory=list)  # by Sieve, or by `queue redirect`
 
 
 @dataclass(slots=True)
 class History:
-    """A message's way. `is_whole`: the log has its beginning."""
+    """A message's way. `is_whole`: the log has its beginning. `acts`: what the queue's record has of it."""
 
     story: Story
     sender: str | None
@@ -76,6 +77,8 @@ class History:
     postmaster_told: float | None = None  # the same for the postmaster
     notice_failed: str | None = None  # why the sender's notice did not arrive
     notice_waits: str | None = None  # why it is still on its way
+    acts: list[Act] = field(default_factory=list)
+    restored_from: str | None = None  # the queue ID under which it was deleted before
 
     @property
     def queue_ids(self) -> list[str]:
@@ -118,7 +121,7 @@ def history(story: Story, live: Mapping[str, Mapping[str, Any]] | None = None) -
         begin=lines[0].time,
         end=lines[-1].time,
         is_whole=first.is_whole,
-        is_over=all(life.is_over or _was_requeued(life) for life in story.lives),
+        is_over=all(life.is_over or is_requeued(life) for life in story.lives),
         steps=[step for line in lines if (step := _step(line)) is not None],
         outcomes=outcomes,
     )
@@ -208,7 +211,7 @@ def _outcomes(story: Story, life: Life, live: Mapping[str, Mapping[str, Any]] | 
                     rule = line
             case postfix.Queued():
                 is_held = False
-    if _was_requeued(life) and any(kind == "requeued" and parent is life for kind, parent, _ in story.edges):
+    if is_requeued(life) and any(kind == "requeued" and parent is life for kind, parent, _ in story.edges):
         return [one for one in found.values() if one.status in ("sent", "bounced")]
     for key in [key for key, one in found.items() if _child_of(one) in goes_on]:
         del found[key]
@@ -238,7 +241,8 @@ def _outcomes(story: Story, life: Life, live: Mapping[str, Mapping[str, Any]] | 
     return list(found.values())
 
 
-def _was_requeued(life: Life) -> bool:
+def is_requeued(life: Life) -> bool:
+    """Whether it went on under another queue ID."""
     return any(
         isinstance(line.event, postfix.Super) and line.event.action == "requeued" for line in life.lines
     )

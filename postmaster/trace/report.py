@@ -17,10 +17,11 @@ from postmaster.dovecot import events as dovecot
 from postmaster.parallel import each
 from postmaster.postfix import events as postfix
 from postmaster.postfix.stamps import Clock
+from postmaster.trace.blocks import blocks
 from postmaster.trace.filter import Filter
 from postmaster.trace.lines import Line, parse
 from postmaster.trace.lives import Life, Lives, queue_id_of
-from postmaster.trace.sources import Notes, Period, Source, blocks, shares, within
+from postmaster.trace.sources import Notes, Period, Source, shares, within
 from postmaster.trace.statistics import ONE, STAGES, Statistics, Way
 
 WORTH = 8 << 20  # bytes of text from which a second process pays

@@ -23,6 +23,7 @@ from postmaster.errors import UsageError
 from postmaster.parallel import each
 from postmaster.postfix import events as postfix
 from postmaster.postfix.stamps import Clock
+from postmaster.trace.blocks import blocks, placed_blocks, standard_input
 from postmaster.trace.filter import Filter, matcher
 from postmaster.trace.lines import Line, parse
 from postmaster.trace.lives import Life
@@ -31,10 +32,7 @@ from postmaster.trace.sources import (
     Notes,
     Period,
     Source,
-    blocks,
-    placed_blocks,
     shares,
-    standard_input,
     within,
 )
 

@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from postmaster.dovecot import events as dovecot
 from postmaster.postfix import events as postfix
 from postmaster.postfix.stamps import Clock
+from postmaster.trace.blocks import blocks
 from postmaster.trace.lines import Line, parse
-from postmaster.trace.sources import Notes, Period, Source, blocks, within
+from postmaster.trace.sources import Notes, Period, Source, within
 
 ADDRESSES = 100_000  # with refused passwords that are remembered; the oldest are forgotten
 SHOWN = 10  # addresses that a finding names

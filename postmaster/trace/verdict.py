@@ -7,6 +7,8 @@ from datetime import datetime
 
 from postmaster.postfix import events as postfix
 from postmaster.postfix.reasons import reason
+from postmaster.queue.recorded import Act
+from postmaster.shell import word
 from postmaster.trace.history import History, Outcome
 
 ORDER = (
@@ -14,6 +16,7 @@ ORDER = (
     "bounced",
     "expired",
     "deleted",
+    "redirected",
     "discarded",
     "held",
     "deferred",
@@ -44,7 +47,9 @@ def verdict(found: History) -> Verdict:
     text = " ".join(sentences) if sentences else "The log does not say what became of it."
     if told:
         text += f" {told}"
-    if not found.is_whole:
+    if found.restored_from is not None:
+        text += f" It came out of the trash; before that it was {found.restored_from}."
+    elif not found.is_whole:
         text += " Its beginning is not in these logs."
     return Verdict(worst, text, _remedy(worst, by_status.get(worst, []), found))
 
@@ -65,8 +70,22 @@ def _sentence(status: str, outcomes: list[Outcome], found: History) -> str:
             how = f"after {_times(first.attempts)} in {_span(found.end - found.begin)}"
             return f"Given up for {who} {how}: {_reason(first)}."
         case "deleted":
-            return f"Deleted from the queue by postsuper at {_clock(found.end)}{_for(who)}."
+            act = _act("delete", first, found)
+            if act is None:
+                return f"Deleted from the queue by postsuper at {_clock(found.end)}{_for(who)}."
+            begun = f"Deleted from the queue by {act.who} at {_clock(first.time)}{_for(who)}"
+            return f"{begun} {act.source}.{_kept(act)}"
+        case "redirected":
+            act = _act("redirect", first, found)
+            where = ", ".join(first.sent_on) or "another address"
+            begun = f"Sent on to {where}{f' instead of {who}' if who else ''}"
+            if act is None:
+                return f"{begun} at {_clock(first.time)}."
+            return f"{begun} by {act.who} at {_clock(first.time)} {act.source}.{_kept(act)}"
         case "held":
+            act = _act("hold", first, found)
+            if act is not None:
+                return f"On hold{_for(who)}, by {act.who} since {_clock(act.started)} {act.source}."
             return f"On hold{_for(who)}{_because(first)}."
         case "discarded":
             return f"Discarded by a rule{_for(who)}{_because(first)}."
@@ -74,6 +93,23 @@ def _sentence(status: str, outcomes: list[Outcome], found: History) -> str:
             return f"Refused here{_for(who)}: {_reason(first)}."
         case _:
             return "The log does not say what became of it."
+
+
+def _act(verb: str, one: Outcome, found: History) -> Act | None:
+    """The action that made it so, where the record has one; none that another undid."""
+    done = [act for act in found.acts if act.queue_id == one.queue_id and act.is_done and act.verb != "flush"]
+    if verb != "hold":
+        done = [act for act in done if act.is_last]
+    return done[-1] if done and done[-1].verb == verb else None
+
+
+def _kept(act: Act) -> str:
+    kept = act.kept
+    if kept is None:
+        return ""
+    if kept.restored_as is not None and kept.restored is not None:
+        return f" It was restored from the trash at {_clock(kept.restored)}, as {kept.restored_as}."
+    return f" A copy is in the trash until {_clock(kept.until)}."
 
 
 def _sent(outcomes: list[Outcome], found: History) -> str:
@@ -119,7 +155,16 @@ def _told(found: History) -> str:
 def _remedy(worst: str, outcomes: list[Outcome], found: History) -> str:
     queue_id = next((one.queue_id for one in outcomes if one.queue_id), None)
     text = " ".join(one.text or "" for one in outcomes).lower()
+    act = _act("delete" if worst == "deleted" else "redirect", outcomes[0], found) if outcomes else None
+    kept = act.kept if act is not None else None
     match worst:
+        case "deleted" if kept is not None and kept.restored_as is not None:
+            return f"see what became of it since: postmaster trace {word(kept.restored_as)}"
+        case "deleted" if kept is not None:
+            return f"bring it back: postmaster queue trash restore {word(kept.number)}"
+        case "redirected" if act is not None:
+            which = f" --message-id {word(found.message_id)}" if found.message_id else ""
+            return f"see what became of it there: postmaster trace {word(act.address)}{which}"
         case "deferred" | "queued" if queue_id:
             return f"postmaster queue show {queue_id}; try again now: postmaster queue flush {queue_id}"
         case "held" if queue_id:

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from postmaster.cli.main import app
 from postmaster.postfix.forms import LEFT_OUT
-from postmaster.trace import sources
+from postmaster.trace.blocks import blocks, placed_blocks
 from postmaster.trace.filter import Filter
 from postmaster.trace.report import count, unparsed
 from postmaster.trace.sources import Notes, Period, Source
@@ -87,7 +87,7 @@ def test_the_servers_journal_is_counted(as_the_servers: Source) -> None:
 def test_a_period_of_the_journal_is_exact(as_the_servers: Source, begin: float, end: float) -> None:
     period = Period(BEGIN + begin, BEGIN + end)
     expected = [e for e in ENTRIES if begin <= round(e.time - BEGIN, 3) < end and e.facility == MAIL]
-    text = b"".join(sources.blocks(as_the_servers, period, Notes()))
+    text = b"".join(blocks(as_the_servers, period, Notes()))
     assert [line.partition(b" ")[0].decode() for line in text.splitlines()] == [
         datetime.fromtimestamp(one.time, UTC).isoformat(timespec="microseconds") for one in expected
     ]
@@ -99,7 +99,7 @@ def test_a_line_has_one_place_whatever_is_asked_for(as_the_servers: Source) -> N
     def places(since: float) -> list[int]:
         return [
             place
-            for block in sources.placed_blocks(as_the_servers, Period(BEGIN + since), Notes())
+            for block in placed_blocks(as_the_servers, Period(BEGIN + since), Notes())
             for place in block.places([found.start() for found in re.finditer(rb"(?m)^.", block.text)])
         ]
 

@@ -109,29 +109,38 @@ def check_again(cli: Cli, folder: Path, dump: str) -> None:
     assert done["unchanged"] > len(SCHEMES)
 
 
-def test_in_sqlite(cli: Cli, tmp_path: Path) -> None:
+#: `database_prefix`: what the names of its tables begin with.
+PREFIXES = pytest.mark.parametrize("prefix", ["", "pfa_"])
+
+
+@PREFIXES
+def test_in_sqlite(cli: Cli, tmp_path: Path, prefix: str) -> None:
     file = tmp_path / "postfixadmin.db"
     file.touch()
-    write(make_postfixadmin(tmp_path, type="sqlite", name=str(file)))
+    write(make_postfixadmin(tmp_path, type="sqlite", name=str(file), prefix=prefix))
     check(cli, file)
 
 
+@PREFIXES
 def test_in_mariadb_and_its_dump(
-    cli: Cli, tmp_path: Path, mariadb: Mariadb, monkeypatch: pytest.MonkeyPatch
+    cli: Cli, tmp_path: Path, mariadb: Mariadb, monkeypatch: pytest.MonkeyPatch, prefix: str
 ) -> None:
-    mariadb.create("postfixadmin")
-    mariadb.execute("GRANT ALL ON postfixadmin.* TO admin@localhost IDENTIFIED BY 'secret'")
+    name = f"{prefix}postfixadmin"
+    mariadb.create(name)
+    mariadb.execute(f"GRANT ALL ON {name}.* TO admin@localhost IDENTIFIED BY 'secret'")
     login = {"user": "admin", "password": "secret", "socket": str(mariadb.socket), "host": "localhost"}
-    write(make_postfixadmin(tmp_path, type="mysqli", name="postfixadmin", **login))
-    monkeypatch.setenv("POSTFIXADMIN", mariadb.url("postfixadmin"))
+    write(make_postfixadmin(tmp_path, type="mysqli", name=name, prefix=prefix, **login))
+    monkeypatch.setenv("POSTFIXADMIN", mariadb.url(name))
     check(cli, "env:POSTFIXADMIN")
-    check_again(cli, tmp_path, mariadb.dump("postfixadmin"))
+    check_again(cli, tmp_path, mariadb.dump(name))
 
 
-def test_in_postgresql_and_its_dump(cli: Cli, tmp_path: Path, postgresql: Cluster) -> None:
-    postgresql.create("postfixadmin")
+@PREFIXES
+def test_in_postgresql_and_its_dump(cli: Cli, tmp_path: Path, postgresql: Cluster, prefix: str) -> None:
+    name = f"{prefix}postfixadmin"
+    postgresql.create(name)
     where = {"host": "127.0.0.1", "port": str(postgresql.port), "user": "postgres", "password": "x"}
-    write(make_postfixadmin(tmp_path, type="pgsql", name="postfixadmin", **where))
-    check(cli, postgresql.url("postfixadmin"))
+    write(make_postfixadmin(tmp_path, type="pgsql", name=name, prefix=prefix, **where))
+    check(cli, postgresql.url(name))
     options = ("-h", "127.0.0.1", "-p", postgresql.port, "-U", "postgres")
-    check_again(cli, tmp_path, run_as_postgres("pg_dump", *options, "postfixadmin"))
+    check_again(cli, tmp_path, run_as_postgres("pg_dump", *options, name))

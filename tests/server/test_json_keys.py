@@ -127,6 +127,8 @@ def test_of_the_queue_and_of_health(lab: Lab, domain: str) -> None:
     assert mine is not None
     try:
         assert key_paths(mine) == json_keys("queue")
+        ask(lab, "queue", "hold", mine["queue_id"], "--yes")
+        ask(lab, "queue", "release", mine["queue_id"], "--yes")
         shown = ask(lab, "queue", "show", mine["queue_id"], "--body")
         promised = json_keys("queue") | json_keys("queue show")
         real = {key for key in key_paths(shown) if not key.startswith("attributes.")}

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import smtplib
 import socketserver
 import threading
@@ -23,7 +24,7 @@ import pytest
 from postmaster.lab import lifecycle
 from postmaster.lab.layout import pick_ports
 from postmaster.postfix import postconf
-from postmaster.process import run
+from postmaster.process import current_actor, run
 from tests.tools.mail import password_hash
 from tests.tools.sink import listening
 from tests.tools.stories import Place, Sent, addresses, notice_id, others_sending, reload
@@ -186,6 +187,41 @@ def test_held_then_deleted_by_postsuper(place: Place) -> None:
     assert "Deleted from the queue by postsuper" in found["verdict"]
     assert [step["kind"] for step in found["steps"]][-2:] == ["held", "deleted"]
     assert set(found["lines"]) == place.lines(sent)
+
+
+def test_the_commands_of_the_queue_are_told_with_who_why_and_the_way_back(place: Place) -> None:
+    with place.lab.change() as make:
+        make.alias(f"acted@{place.domain}", "kept-acted@elsewhere.test")
+    who = current_actor()
+    with stopped_outside(place):
+        sent = place.send(f"acted@{place.domain}", subject="acted on")
+        place.settled(sent, "deferred")
+        place.lab.postmaster("queue", "hold", sent.queue_id, "--why", "to look at it", "--yes")
+        assert f"by {who} since" in place.settled(sent, "held")["verdict"]
+        place.lab.postmaster("queue", "delete", sent.queue_id, "--why", "spam", "--yes")
+        found = place.settled(sent, "deleted", is_over=True)
+        assert f"Deleted from the queue by {who} at" in found["verdict"]
+        assert "): spam. A copy is in the trash until" in found["verdict"]
+        assert [one["verb"] for one in found["actions"]] == ["hold", "delete"]
+        assert [step["kind"] for step in found["steps"]][-2:] == ["held", "deleted"]
+        assert set(found["lines"]) == place.lines(sent)
+        way_back = found["remedy"].partition("postmaster ")[2].split()
+        back = json.loads(place.lab.postmaster(*way_back, "-o", "json").stdout)["restored"][0]["new_id"]
+        assert place.settled(sent, "deleted")["actions"][1]["restored_as"] == back
+        again = Sent(sent.client, back, sent.message_id, sent.began)
+        found = place.settled(again, "deferred", sender="stranger@outside.test")
+        assert found["steps"][0]["kind"] == "restored"
+        (shown,) = [json.loads(place.lab.postmaster("queue", "show", back, "-o", "json").stdout)]
+        assert [(one["verb"], one["restored_as"]) for one in shown["actions"]] == [("delete", back)]
+        place.lab.postmaster("queue", "redirect", back, place.amy, "--yes")
+        found = place.settled(again, "redirected", is_over=True)
+        assert found["recipients"][0]["sent_on"] == [place.amy]
+        assert f"Sent on to {place.amy} instead of kept-acted@elsewhere.test by {who}" in found["verdict"]
+    place.lab.wait_for(place.amy, "acted on")
+    there = shlex.split(found["remedy"].partition("postmaster ")[2])
+    row = json.loads(place.lab.postmaster(*there, "-o", "json").stdout)[-1]
+    assert row["message_id"] == sent.message_id
+    assert row["recipients"][0]["recipient"] == place.amy
 
 
 def test_given_up_as_told(place: Place) -> None:

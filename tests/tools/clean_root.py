@@ -131,7 +131,7 @@ class Booted:
     first: int
 
     def run(self, *command: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
-        """Run a command among its services; what it said is one text."""
+        """Run a command among its services."""
         enter = ["nsenter", "--target", str(self.first), "--all", "--root", "--wdns=/"]
         return subprocess.run(
             [
@@ -142,8 +142,7 @@ class Booted:
                 *command,
             ],
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            capture_output=True,
             text=True,
             timeout=timeout,
             check=False,
@@ -151,7 +150,7 @@ class Booted:
 
     def must(self, *command: str, timeout: float = 120) -> str:
         done = self.run(*command, timeout=timeout)
-        assert done.returncode == 0, f"{command} ended with {done.returncode}:\n{done.stdout}"
+        assert done.returncode == 0, f"{command} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
         return done.stdout
 
 

@@ -138,10 +138,10 @@ SCHEMAS: dict[str, dict[str, str]] = {
 }
 
 
-def fill(engine: Engine, system: str, rows: Tables) -> None:
-    """Make a system's tables in a database, with these rows."""
+def fill(engine: Engine, system: str, rows: Tables, prefix: str = "") -> None:
+    """Make a system's tables in a database, with these rows; what all their names begin with."""
     metadata = MetaData()
-    made = {name: Table(name, metadata, *_columns(text)) for name, text in SCHEMAS[system].items()}
+    made = {name: Table(prefix + name, metadata, *_columns(text)) for name, text in SCHEMAS[system].items()}
     metadata.create_all(engine)
     with engine.begin() as connection:
         for name, table in made.items():
@@ -168,10 +168,10 @@ def _columns(text: str) -> list[Column[Any]]:
     return found
 
 
-def sqlite_file(file: Path, system: str, rows: Tables) -> Path:
-    """A system's database in SQLite."""
+def sqlite_file(file: Path, system: str, rows: Tables, prefix: str = "") -> Path:
+    """A system's database in SQLite, which may be there already."""
     engine = create_engine(f"sqlite:///{file}")
-    fill(engine, system, rows)
+    fill(engine, system, rows, prefix)
     engine.dispose()
     return file
 

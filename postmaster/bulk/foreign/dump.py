@@ -60,11 +60,15 @@ class Record:
 
 @dataclass(slots=True)
 class Rows:
-    """Tables by name, rows that are none as (place, why), and the tables with rows that nobody asked for."""
+    """Tables by name, rows that are none as (place, why), and the tables with rows that nobody asked for.
+
+    `names` are those of all tables, in small letters.
+    """
 
     tables: dict[str, list[Record]] = field(default_factory=dict)
     problems: list[tuple[str, str]] = field(default_factory=list)
     others: set[str] = field(default_factory=set)
+    names: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,10 +297,12 @@ class _Reader:
 
     def _found(self, name: str) -> None:
         """A table without rows is there too."""
+        self.rows.names.add(name)
         if name in self._wanted:
             self.rows.tables.setdefault(name, [])
 
     def _add(self, name: str, place: str, columns: list[str] | None, values: list[str | None]) -> None:
+        self.rows.names.add(name)
         if name not in self._wanted:
             self.rows.others.add(name)
         elif columns is None:

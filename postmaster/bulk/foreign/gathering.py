@@ -1,5 +1,7 @@
 """What importers share: entries from foreign values, hashes as Dovecot knows them, and where the mail is.
 
+A password that stands there in clear text (`{PLAIN}…`) is listed to be hashed, and is in no entry or note.
+
 An address `@example.net` that leads to `@example.org` alone is an alias domain, whichever system says it. An
 alias domain has no addresses of its own here, so aliases in one are left out and named; one with users stays
 a domain.
@@ -89,21 +91,29 @@ class Gathered:
         """A domain whose addresses are those of another; `settle` decides whether it can be one here."""
         self.twins.append((place, name, alias_of))
 
-    def password(self, address: str, text: str) -> str:
-        """The hash, or an empty text for one that is not stored, which is noted."""
+    def _password(self, address: str, text: str) -> tuple[str, str | None]:
+        """(hash, None), or (empty text, the password to be hashed if it stands there in clear text).
+
+        What is not stored, is weak or in clear text is noted.
+        """
         text = text.strip()
         if not text or text.startswith(("!", "*")) or text.lower() in ("x", "{plain}*", "nologin"):
             self.note(f"{address} has no password there")
-            return ""
+            return "", None
         try:
+            secret = passwords.clear_text(text)
+            if secret is not None:
+                secret = passwords.check_password(secret)
+                self.note(f"{address} has a password in clear text there, and only a hash of it here")
+                return "", secret
             found = passwords.check_hash(text)
         except PasswordError as error:
             self.note(f"{address} comes without a password: {error.message}")
-            return ""
+            return "", None
         name = found.partition("}")[0].lstrip("{")
         if name in WEAK:
             self.note(f"{address} has a weak hash ({name}), and Dovecot 2.4 refuses weak schemes")
-        return found
+        return found, None
 
     def user(
         self,
@@ -116,7 +126,7 @@ class Gathered:
         **given: Any,
     ) -> None:
         """A user. `folder` is where the home is, absolute or below the old root; the mail is in `inside`."""
-        hashed = self.password(address, password)
+        hashed, secret = self._password(address, password)
         name = str(given.pop("name", "") or "")
         if not name.isprintable() or len(name) > 200:
             self.note(f"{address}: the name is left out, as it is too long or not printable")
@@ -125,8 +135,9 @@ class Gathered:
         made = self.entry(
             place, "user", address, address=address, password=hashed, name=name, mail_id=mail_id, **given
         )
-        if made is not None and move is not None:
-            self.moves.append(move)
+        if made is not None:
+            self.wanted.listed[-1].clear_text = secret
+            self.moves += [move] if move is not None else []
 
     def _folder(self, address: str, folder: str, inside: str) -> tuple[str | None, Move | None]:
         home = PurePosixPath(folder)

@@ -2,7 +2,7 @@
 
 A mailbox has a row in `alias` too: where its mail goes. If that row names the mailbox, a copy is kept. An
 alias domain is in `domain` as well, with aliases of its own (abuse@, postmaster@) that PostfixAdmin makes for
-every domain.
+every domain. The names of its tables may begin with a text of the administrator's choice (`database_prefix`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _NO_EXPIRY = "2000-01-01"  # what is written where passwords do not expire
 
 
 def gather(source: str, into: Gathered) -> None:
-    tables = take(source, _TABLES, into, needed=("domain", "mailbox", "alias"))
+    tables = take(source, _TABLES, into, needed=("domain", "mailbox", "alias"), prefixed=True)
     left_out = take_domains(tables["domain"], into)
     take_alias_domains(tables["alias_domain"], into)
     people = set()

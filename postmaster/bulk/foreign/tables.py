@@ -32,21 +32,40 @@ _ONE_MOMENT = {"postgresql": "REPEATABLE READ", "mysql": "REPEATABLE READ", "mar
 
 
 def take(
-    source: str, wanted: Collection[str], into: Gathered, *, needed: Collection[str]
+    source: str, wanted: Collection[str], into: Gathered, *, needed: Collection[str], prefixed: bool = False
 ) -> Mapping[str, list[Record]]:
     """The rows of these tables by name, none where a table is not there; some of them must be.
 
+    With `prefixed` the system may have been told to begin all their names with a text of somebody's choice.
     Rows that are none become problems, and tables with rows that are not read a note. Raises NotFoundError,
     UsageError.
     """
-    rows = read(source, wanted)
+    rows, prefix = read(source, wanted), ""
     missing = [name for name in needed if name not in rows.tables]
+    if missing and prefixed:
+        prefix = _prefix(rows.names, needed)
+        if prefix:
+            rows, missing = read(source, [prefix + name for name in wanted]), []
+            into.note(f"the names of the tables begin with {prefix} there")
     if missing:
         raise UsageError(
             f"the source has no table {', '.join(missing)}", hint="is it of the system that --from names?"
         )
     told(rows, into)
-    return {name: rows.tables.get(name, []) for name in wanted}
+    return {name: rows.tables.get(prefix + name, []) for name in wanted}
+
+
+def _prefix(names: Collection[str], needed: Collection[str]) -> str:
+    """What the names of all needed tables begin with; empty where nothing does. Raises UsageError for two."""
+    first = min(needed)
+    prefixes = {name.removesuffix(first) for name in names if name.endswith(first)}
+    found = sorted(one for one in prefixes if all(one + name in names for name in needed))
+    if len(found) > 1:
+        raise UsageError(
+            f"the source has several times the tables of such a system, as {', '.join(found[:10])}",
+            hint="give a dump of the tables of one of them alone",
+        )
+    return found[0] if found else ""
 
 
 def told(rows: Rows, into: Gathered) -> None:
@@ -126,6 +145,7 @@ def _of_database(parsed: URL, engine: Engine, wanted: Collection[str]) -> Rows:
             if isolation is not None:
                 connection.execution_options(isolation_level=isolation)
             there = _tables_of(connection)
+            rows.names = set(there)
             if parsed.get_backend_name() == "sqlite":
                 _text_as_it_is(connection)
                 connection.exec_driver_sql("BEGIN")

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from postmaster.cli.directory.replaced import forget_replaced
 from postmaster.cli.state import (
     Output,
     Reason,
@@ -37,7 +38,9 @@ def backup(
     """Copy the directory into one file, as of one moment, while others write. It has all hashes."""
     from postmaster.directory import backup as copying
 
-    made = copying.backup(state_of(context).settings, file.absolute(), overwrite=force)
+    settings = state_of(context).settings
+    made = copying.backup(settings, file.absolute(), overwrite=force)
+    removed = forget_replaced(settings, [made.file])
     print_record(
         output,
         {
@@ -46,6 +49,7 @@ def backup(
             "entry": made.entry,
             "users": made.users,
             "bytes": made.bytes,
+            "removed": removed,
         },
     )
 
@@ -88,6 +92,7 @@ def restore(
                 f"the directory is restored, but not all that follows is done: {error.message}",
                 hint="run: postmaster publish --rebuild",
             ) from error
+    removed = forget_replaced(settings, [file])
     if done.before is not None and output is Format.table:
         say_way_back("directory", "restore", done.before)
     print_record(
@@ -99,6 +104,7 @@ def restore(
             "upgraded_to": done.upgraded_to,
             "before": done.before,
             "published": list(published.files),
+            "removed": removed,
         },
     )
     if failed:

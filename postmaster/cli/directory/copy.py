@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from postmaster.cli.directory.replaced import forget_replaced
 from postmaster.cli.state import DryRun, Output, Yes, bar, confirm, print_record, say_way_back, state_of
 from postmaster.render.output import Format
 
@@ -55,7 +57,7 @@ def copy(
     is_taken = there is not None and any(there.values())
     if is_taken and not replace:
         raise transfer.has_rows(go_to)
-    entry, before = None, None
+    entry, before, removed = None, None, list[Path]()
     if not dry_run:
         if is_taken and there is not None:
             question = f"Replace the directory at {address_of(go_to)}: {there['account']} users?"
@@ -67,6 +69,8 @@ def copy(
             way = ("--to-password-file", to_password_file) if to_password_file else ()
             say_way_back("directory", "copy", "--replace", *way, before, target)
         transfer.publish_copy(settings, go_to)
+        named = (come_from.directory.file, go_to.directory.file)
+        removed = forget_replaced(settings, [one for one in named if one is not None])
     print_record(
         output,
         {
@@ -76,5 +80,6 @@ def copy(
             "users": rows["account"],
             "entry": entry,
             "before": before,
+            "removed": removed,
         },
     )

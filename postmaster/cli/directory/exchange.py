@@ -201,7 +201,7 @@ def _bring_in(
     lacking = without_password(plan)
     if output is Format.table:
         say_problems(plan)
-        say_clear_text(in_clear)
+        say_clear_text(in_clear if moves is None else 0)  # another system's are in its notes, each by name
         if lacking and not refused:
             named = ", ".join(lacking[:WITHOUT_PASSWORD])
             named += f" and {len(lacking) - WITHOUT_PASSWORD} more" if len(lacking) > WITHOUT_PASSWORD else ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,7 +13,7 @@ from postmaster.cli.queue.begun import perform, prepared
 from postmaster.cli.queue.choose import Chosen, choosing
 from postmaster.cli.sharing import Command, share
 from postmaster.cli.sharing import Options as Shared
-from postmaster.cli.state import DryRun, Output, Yes, bar, say
+from postmaster.cli.state import DryRun, Output, Yes, bar, check_reason, say
 from postmaster.errors import PostmasterError, UsageError
 from postmaster.render.output import Format, size
 
@@ -56,9 +56,12 @@ _OPTIONS: Shared = {
 
 def acting(command: Command) -> Command:
     """Give a command what every action takes: which messages as `chosen`, the rest as `asked`."""
-    return choosing(
-        share(command, _OPTIONS, ("asked",), lambda given: {"asked": Asked(**given)}, first=False)
-    )
+
+    def fill(given: dict[str, Any]) -> dict[str, Any]:
+        check_reason(given["why"])
+        return {"asked": Asked(**given)}
+
+    return choosing(share(command, _OPTIONS, ("asked",), fill, first=False))
 
 
 @app.command(

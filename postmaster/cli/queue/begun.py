@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -39,7 +40,8 @@ _GOOD = {
 _UNDO = {
     "hold": "postmaster queue release puts them back",
     "release": "postmaster queue hold holds them again",
-    "delete": "postmaster queue trash restore brings them back",
+    "requeue": "they come in again within a minute, under new IDs",
+    "delete": "postmaster queue trash restore --action {} brings them back",
 }
 
 
@@ -107,7 +109,8 @@ class Begun:
         absent = [queue_id for queue_id in named if queue_id not in there]
         self.absent = tuple(absent)
         if not found.messages:
-            what = f"not in the queue: {', '.join(absent[:5])}" if absent else "no message matches"
+            nothing = "the queue is empty" if everything else "no message matches"
+            what = f"not in the queue: {', '.join(absent[:5])}" if absent else nothing
             raise NotFoundError(what, hint="postmaster queue list shows what is there")
         if listing.unreadable:
             say(f"{listing.unreadable} entries of the queue could not be read, and are left alone")
@@ -138,9 +141,10 @@ class Begun:
 
         if self._store is None:
             return 0
+        words = ("queue", self.verb, self.text, options.get("address"))
         return self._store.begin(
             verb=self.verb,
-            command=" ".join(["queue", self.verb, self.text or ""]).strip(),
+            command=shlex.join(word for word in words if word),
             who=current_actor(),
             reason=reason,
             filter_text=self.text,
@@ -186,7 +190,7 @@ class Begun:
             )
         done_well = sum(count for outcome, count in counts.items() if outcome in good)
         if done_well and undo and self.verb in _UNDO and output is Format.table:
-            say(_UNDO[self.verb])
+            say(_UNDO[self.verb].format(number))
         everything = sum(counts.values())
         if done_well == everything:
             return

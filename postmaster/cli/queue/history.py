@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,7 +11,7 @@ import typer
 from postmaster.cli.queue.begun import load_places, opened, perform, prepared
 from postmaster.cli.state import Output, Yes, print_record, print_rows, say, state_of
 from postmaster.errors import PartialError, UsageError
-from postmaster.render.output import Column, Format, moment, size, timestamp
+from postmaster.render.output import Column, Format, moment, size, timestamp, with_room
 
 if TYPE_CHECKING:
     from postmaster.queue.store import Action, Item, Store
@@ -36,6 +37,7 @@ _COLUMNS = [
     Column("filter", "FILTER"),
     Column("reason", "REASON"),
 ]
+ROOM = {"reason": 100, "messages": 110, "state": 110, "filter": 70}
 _ITEMS = [
     Column("queue_id", "QUEUE ID"),
     Column("sender", "SENDER"),
@@ -82,13 +84,18 @@ def history(
     settings = state_of(context).settings
     with opened(settings, load_places(settings)) as store:
         rows = []
+        columns = with_room(_COLUMNS, ROOM, sys.stdout)
         for action in store.actions(limit):
             one = row(action, _state(action, store))
             if output is Format.table:
                 one["started"] = timestamp(one["started"])
                 one["outcomes"] = [f"{count} {name}" for name, count in action.outcomes.items()]
+                if one["state"] != "finished" and len(columns) < len(_COLUMNS):
+                    one["outcomes"].append(one["state"])
             rows.append(one)
-        print_rows(output, _COLUMNS, rows)
+        if not rows and output is Format.table:
+            say("nothing was done to the queue yet")
+        print_rows(output, columns if output is Format.table else _COLUMNS, rows)
 
 
 @app.command(epilog="Example: postmaster queue history show 12 -o json")

@@ -19,10 +19,11 @@ from postmaster.render.escape import printable
 from postmaster.render.output import Format, as_json, duration, moment, size, timestamp
 
 if TYPE_CHECKING:
-    from postmaster.queue.attempts import Attempt
+    from postmaster.queue.attempts import Past
     from postmaster.queue.content import Details
     from postmaster.queue.message import Message
     from postmaster.queue.mime import Content, Part
+    from postmaster.queue.recorded import Act
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -91,10 +92,12 @@ def print_messages(
     """One record for each message; as JSON an array where there are several."""
     from postmaster.queue.attempts import attempts
     from postmaster.queue.content import read_content, read_details
+    from postmaster.queue.recorded import Record
 
     settings = state_of(context).settings
-    history = attempts(found, load_places(settings), settings.log.files)
+    pasts = attempts(found, load_places(settings), settings.log.files)
     records = []
+    store = Record(settings)
     for number, message in enumerate(found):
         try:
             content = read_content(settings, message, body=body)
@@ -102,13 +105,17 @@ def print_messages(
             say(error.message)
             content = None
         details = read_details(message)
-        tried = None if history is None else history[message.identity]
+        past = None if pasts is None else pasts[message.identity]
+        acts = store.of_message(message.identity, None if past is None else past.was)
         if output is Format.table:
             if number:
                 print()
-            print_record(output, for_people(message, content, details, tried, all_headers=headers))
+            print_record(output, for_people(message, content, details, past, acts, all_headers=headers))
         else:
-            records.append(record(message, content, details, tried))
+            records.append(record(message, content, details, past, acts))
+    store.close()
+    if store.problem is not None:
+        say(store.problem)
     if output is Format.json and len(records) > 1:
         print(as_json(records, 2))
     else:
@@ -140,9 +147,10 @@ def record(
     message: Message,
     content: Content | None,
     details: Details | None,
-    tried: Sequence[Attempt] | None = None,
+    past: Past | None = None,
+    acts: Sequence[Act] = (),
 ) -> dict[str, Any]:
-    """All that is known, for programs. `tried` comes from the log; None: there is none to read."""
+    """All that is known, for programs. `past` comes from the log; None: there is none to read."""
     return {
         **row(message),
         "recipients_finished": None
@@ -151,16 +159,19 @@ def record(
         "content_filter": None if details is None else details.content_filter,
         "redirect": None if details is None else details.redirect,
         "attributes": None if details is None else details.attributes,
-        "attempts": tried
-        and [
+        "attempts": None
+        if past is None
+        else [
             {
                 **{
                     key: getattr(one, key) for key in ("recipient", "relay", "delay", "dsn", "status", "text")
                 },
                 "time": moment(one.time),
             }
-            for one in tried
+            for one in past.attempts
         ],
+        "requeued_from": None if past is None else past.was,
+        "actions": [act.as_row() for act in acts],
         "headers": None
         if content is None
         else [{"name": name, "value": value} for name, value in content.headers],
@@ -187,7 +198,8 @@ def for_people(
     message: Message,
     content: Content | None,
     details: Details | None,
-    tried: Sequence[Attempt] | None = None,
+    past: Past | None = None,
+    acts: Sequence[Act] = (),
     *,
     all_headers: bool = False,
 ) -> dict[str, Any]:
@@ -209,6 +221,7 @@ def for_people(
         "client": client,
         "helo": message.helo_name,
         "login": message.sasl_username,
+        "requeued_from": past and past.was,
     }
     if details is not None:
         shown |= {"content_filter": details.content_filter, "redirected_to": details.redirect}
@@ -223,8 +236,9 @@ def for_people(
         shown["recipients"] += [f"done {address}" for address, _ in details.done]
     shown["attempts"] = [
         f"{_time(one.time)} {one.recipient} {one.status} {one.dsn} by {one.relay}: {one.text}"
-        for one in tried or ()
+        for one in (past.attempts if past is not None else ())
     ]
+    shown["actions"] = [f"{_time(act.started)} {act.text}" for act in acts]
     if content is not None:
         shown["header"] = [
             f"{name}: {value}" if name else value

@@ -14,7 +14,7 @@ from postmaster.cli.queue.choose import Chosen, choosing, where
 from postmaster.cli.state import Output, print_rows, say, state_of
 from postmaster.errors import PartialError
 from postmaster.postfix.queue import Listing
-from postmaster.render.output import Column, Format, duration, moment, size
+from postmaster.render.output import Column, Format, duration, moment, size, with_room
 
 if TYPE_CHECKING:
     from postmaster.queue.summary import Group, Key, Summary
@@ -22,7 +22,13 @@ if TYPE_CHECKING:
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 SCREEN_LIMIT = 20  # groups shown on a terminal unless told otherwise
-COUNTS_WIDTH = 42  # of the columns beside a reason and its example
+COUNTS_WIDTH = 31  # of the numbers beside a reason, with the gaps
+BESIDE = 110  # characters of a terminal from which on an example stands beside its reason, else below it
+NARROW = 90  # below it, ages that nothing has are left out
+
+#: What a terminal has room for only from so many characters on.
+ROOM = {"size": 76, "retry": 76}
+BOTH_COUNTS = 70  # the same for the count that is not the one that is grouped
 
 
 class By(StrEnum):
@@ -156,6 +162,8 @@ def label(key: Key, by: str) -> str:
 
 
 def _print_table(found: Summary, shown: Iterable[tuple[Key, Group]], age: bool) -> None:
+    import shutil
+
     from postmaster.queue.summary import AGES
 
     total = found.total()
@@ -164,9 +172,15 @@ def _print_table(found: Summary, shown: Iterable[tuple[Key, Group]], age: bool) 
         return
     rows = chain([("TOTAL", total)], ((label(key, found.by), group) for key, group in shown))
     heading = found.by.replace("-", " ").upper()
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    is_narrow = width is not None and width < NARROW
     if age:
         columns = [Column("count", "RECIPIENTS" if found.counts_recipients else "MESSAGES", right=True)]
-        columns += [Column(name, name, right=True) for name in AGES]
+        columns += [
+            Column(name, name, right=True)
+            for name, number in zip(AGES, total.ages, strict=True)
+            if number or not is_narrow
+        ]
         made: Iterable[dict[str, Any]] = (
             {
                 "group": name,
@@ -189,23 +203,41 @@ def _print_table(found: Summary, shown: Iterable[tuple[Key, Group]], age: bool) 
     columns.append(Column("group", heading))
     if found.by == "reason" and not age:
         columns = [one for one in columns if one.key not in ("size", "retry")]
-        columns.append(Column("example", "EXAMPLE"))
-        made = _cut(made)
+        if width is None or width >= BESIDE:
+            columns.append(Column("example", "EXAMPLE"))
+        if width is not None:
+            made = _cut(made, width)
+    other = "messages" if found.counts_recipients else "recipients"
+    columns = with_room(columns, {**ROOM, other: BOTH_COUNTS}, sys.stdout)
     print_rows(Format.table, columns, made)
 
 
-def _cut(rows: Iterable[dict[str, Any]]) -> Iterable[dict[str, Any]]:
-    """On a terminal an incident is one line: the reason and its example share what is left of it."""
-    if not sys.stdout.isatty():
-        return rows
-    import shutil
+def _cut(rows: Iterable[dict[str, Any]], width: int) -> Iterable[dict[str, Any]]:
+    """On a terminal an incident is one line: the reason and its example share what is left of it.
+
+    On a narrow one they stand one below the other, in two lines each at most.
+    """
+    import textwrap
 
     from postmaster.render.chart import fit
 
-    each = max(15, (shutil.get_terminal_size().columns - COUNTS_WIDTH) // 2)
-    return (
-        {**row, "group": fit(row["group"], each), "example": fit(row["example"] or "", each)} for row in rows
-    )
+    room = width - COUNTS_WIDTH
+    if width >= BESIDE:
+        each = (room - 2) // 2
+        for row in rows:
+            yield {**row, "group": fit(row["group"], each), "example": fit(row["example"] or "", each)}
+        return
+    if width < BOTH_COUNTS:
+        room += len("MESSAGES") + 2
+    room = max(15, room)
+    for row in rows:
+        reason, example = (
+            [fit(line, width) for line in textwrap.wrap(text, width, max_lines=2, placeholder=" …")]
+            for text, width in ((row["group"], room), (row["example"] or "", room - 2))
+        )
+        yield {**row, "group": reason[0]}
+        for line in (*reason[1:], *(f"  {line}" for line in example)):
+            yield {**dict.fromkeys(row, " "), "group": line}
 
 
 def _for_people(group: Group, now: int) -> dict[str, Any]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from postmaster.cli.queue.begun import load_places, opened
-from postmaster.cli.state import DryRun, Output, Yes, confirm, print_record, print_rows, say, state_of
+from postmaster.cli.state import DryRun, Output, Yes, bar, confirm, print_record, print_rows, say, state_of
 from postmaster.errors import PartialError, PostmasterError, UsageError
-from postmaster.render.output import Column, Format, moment, size, timestamp
+from postmaster.render.output import Column, Format, moment, size, timestamp, with_room
 
 if TYPE_CHECKING:
     from postmaster.queue.store import Copy
@@ -39,6 +40,8 @@ _COLUMNS = [
     Column("to", "RECIPIENTS"),
     Column("action", "ACTION", right=True),
 ]
+
+ROOM = {"size": 100, "action": 90, "from": 70}
 
 
 def row(copy: Copy, days: int) -> dict[str, Any]:
@@ -80,8 +83,9 @@ def list_(context: typer.Context, output: Output = Format.table) -> None:
     with opened(settings, load_places(settings)) as store:
         copies = store.copies()
         days = settings.queue.trash_days
-        rows = (_table_row(copy) if output is Format.table else row(copy, days) for copy in copies)
-        print_rows(output, _COLUMNS, rows)
+        if not copies and output is Format.table:
+            say("the trash is empty")
+        _print(copies, days, output)
 
 
 @app.command(
@@ -107,13 +111,15 @@ def restore(
     with opened(settings, places) as store:
         copies = _chosen(store, which, action)
         if dry_run:
-            print_rows(output, _COLUMNS, _rows(copies, settings.queue.trash_days, output))
+            _print(copies, settings.queue.trash_days, output)
             return
         if action is not None:
             confirm(f"Restore {len(copies)} messages?", yes=yes)
         restored: list[dict[str, Any]] = []
         failed: list[str] = []
-        for one in trash.restore(store, copies, places):
+        with bar(len(copies), "restore") as tell:
+            done = list(trash.restore(store, copies, places, tell))
+        for one in done:
             if isinstance(one, trash.Restored):
                 old_id = one.copy.message.queue_id
                 restored.append({"queue_id": old_id, "new_id": one.new_id, "outlived": one.outlived})
@@ -159,14 +165,18 @@ def purge(
             return
         copies = store.copies() if all_ else _chosen(store, which, action)
         if dry_run:
-            print_rows(output, _COLUMNS, _rows(copies, settings.queue.trash_days, output))
+            _print(copies, settings.queue.trash_days, output)
             return
-        confirm(f"Delete {len(copies)} messages for good?", yes=yes)
+        if copies:
+            confirm(f"Delete {len(copies)} messages for good?", yes=yes)
         print_record(output, {"purged": trash.discard(store, copies)})
 
 
-def _rows(copies: list[Copy], days: int, output: Format) -> list[dict[str, Any]]:
-    return [_table_row(copy) if output is Format.table else row(copy, days) for copy in copies]
+def _print(copies: list[Copy], days: int, output: Format) -> None:
+    if output is Format.table:
+        print_rows(output, with_room(_COLUMNS, ROOM, sys.stdout), map(_table_row, copies))
+    else:
+        print_rows(output, _COLUMNS, (row(copy, days) for copy in copies))
 
 
 def _chosen(store: Any, which: list[str] | None, action: int | None) -> list[Copy]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from postmaster.directory import passwords
 from tests.integration.bulk.importing import BLF, SHA, held, lists, taken
 from tests.integration.cli.conftest import Cli
 from tests.tools.documented import json_keys, key_paths
@@ -76,6 +77,34 @@ def test_passwd_file(cli: Cli, tmp_path: Path) -> None:
     assert [one["address"] for one in done["moves"]] == ["bob@example.org"]
     assert key_paths(done) == json_keys("directory import")
     assert any("allow_nets" in note for note in done["notes"])
+
+
+def test_a_password_in_clear_text_is_hashed_and_its_user_named(cli: Cli, tmp_path: Path) -> None:
+    secret, file = "correct horse battery", tmp_path / "users"
+    file.write_text(
+        f"amy@example.org:{{PLAIN}}{secret}::::/srv/amy\nbob@example.org:{{cleartext}}{secret}::::/srv/bob\n"
+        f"carl@example.org:{{PLAIN}}short::::/srv/carl\ndora@example.org:{{PLAIN}}*::::/srv/dora\n"
+    )
+    words = ("directory", "import", "--from", "passwd-file", str(file))
+    looked = cli(*words, "--dry-run", "-o", "json")
+    assert (looked.json["created"], looked.json["hashed"]) == (5, 0)
+    done = taken(cli, "passwd-file", file)
+    assert done["hashed"] == 2
+    assert done["without_password"] == ["carl@example.org", "dora@example.org"]
+    people = {one["address"].partition("@")[0]: one["password"] for one in held(cli)["users"]}
+    assert all(passwords.verify(secret, people[name]) for name in ("amy", "bob"))
+    assert people["amy"] != people["bob"]
+    assert [one for one in done["notes"] if "password" in one] == [
+        "amy@example.org has a password in clear text there, and only a hash of it here",
+        "bob@example.org has a password in clear text there, and only a hash of it here",
+        "carl@example.org comes without a password: the password is shorter than 8 characters",
+        "dora@example.org has no password there",
+    ]
+    said = cli(*words)
+    files = [one.read_bytes() for one in (cli.file.parent / "d").rglob("*") if one.is_file()]
+    shown = str(done) + looked.out + looked.err + said.out + said.err
+    assert secret not in shown
+    assert not any(secret.encode() in text for text in files)
 
 
 def test_aliases(cli: Cli, tmp_path: Path) -> None:

@@ -157,7 +157,7 @@ def check_postfixadmin(cli: Cli, done: dict[str, Any]) -> None:
         "alias off@example.org is not active there",
         "carl@example.org answers by itself there",
         "carl@example.org has a weak hash (MD5-CRYPT)",
-        "dora@example.org comes without a password: hashes of scheme PLAIN are not stored",
+        "dora@example.org comes without a password: the password is shorter than 8 characters",
         "fay@own.test comes without a password: the hash does not say which scheme it is of",
         "passwords have a day on which they expire there",
     ):
@@ -520,16 +520,52 @@ def test_from_a_dump_of_sqlite(cli: Cli, tmp_path: Path, system: str) -> None:
     run(cli, system, sqlite_dump(sqlite_file(tmp_path / "x.db", system, CASES[system].rows(root_of(cli)))))
 
 
+PREFIX = "pfa_"
+
+
+def prefixed(cli: Cli, source: Path | str) -> None:
+    """As the same without one, but for what the tables are called in what is said."""
+    more = CASES["postfixadmin"].more(root_of(cli))
+    done = taken(cli, "postfixadmin", source, "--keep-going", *more, expect=3)
+    assert f"the names of the tables begin with {PREFIX} there" in done["notes"]
+    assert any(f"not read, as there is no counterpart here: {PREFIX}admin, " in one for one in done["notes"])
+    done["notes"] = [one.replace(PREFIX, "") for one in done["notes"]]
+    check_postfixadmin(cli, done)
+
+
+def test_tables_of_postfixadmin_whose_names_begin_otherwise(cli: Cli, tmp_path: Path) -> None:
+    file = sqlite_file(tmp_path / "x.db", "postfixadmin", postfixadmin(root_of(cli)), PREFIX)
+    with closing(sqlite3.connect(file)) as connection:  # another application's
+        connection.execute("CREATE TABLE domain (id INTEGER)")
+        connection.execute("CREATE TABLE my_alias (id INTEGER)")
+    prefixed(cli, file)
+    again = ("directory", "import", "--from", "postfixadmin", str(sqlite_dump(file)), "--keep-going")
+    told = cli(*again, "-o", "json", expect=3).json
+    assert (told["created"], told["changed"]) == (0, 0)
+    assert told["unchanged"] > 9
+
+
+def test_two_sets_of_tables_are_refused_unless_one_has_the_usual_names(cli: Cli, tmp_path: Path) -> None:
+    file, rows = tmp_path / "x.db", postfixadmin(root_of(cli))
+    for prefix in ("b_", "a_"):
+        sqlite_file(file, "postfixadmin", rows, prefix)
+    refused = cli("directory", "import", "--from", "postfixadmin", str(file), expect=2).err
+    assert "several times the tables of such a system, as a_, b_" in refused
+    sqlite_file(file, "postfixadmin", rows)
+    done = taken(cli, "postfixadmin", file, "--keep-going", expect=3)
+    assert {one["place"].partition(",")[0] for one in done["problems"]} == {"domain", "alias"}
+
+
 @pytest.fixture
-def in_postgresql(cluster: Cluster) -> Iterator[Callable[[str, Tables], str]]:
+def in_postgresql(cluster: Cluster) -> Iterator[Callable[..., str]]:
     """Makes a system's database in PostgreSQL; the name it has there."""
     made = []
 
-    def make(system: str, rows: Tables) -> str:
+    def make(system: str, rows: Tables, prefix: str = "") -> str:
         made.append(f"n{next(_numbers)}")
         cluster.create(made[-1])
         engine = create_engine(cluster.url(made[-1]))
-        fill(engine, system, rows)
+        fill(engine, system, rows, prefix)
         engine.dispose()
         return made[-1]
 
@@ -546,6 +582,12 @@ def test_from_a_running_postgresql(
 ) -> None:
     name = in_postgresql(system, CASES[system].rows(root_of(cli)))
     run(cli, system, cluster.url(name))
+
+
+def test_from_a_running_postgresql_with_other_names_of_tables(
+    cli: Cli, cluster: Cluster, in_postgresql: Callable[..., str]
+) -> None:
+    prefixed(cli, cluster.url(in_postgresql("postfixadmin", postfixadmin(root_of(cli)), PREFIX)))
 
 
 def test_a_role_that_may_read_some_tables_is_enough(

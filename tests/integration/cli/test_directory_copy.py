@@ -40,6 +40,28 @@ def test_what_is_there_is_replaced_only_when_told_and_the_way_back_is_told(
     assert "new.example" in house("domain", "list").out
 
 
+def test_what_was_replaced_long_ago_is_removed_and_named(house: Cli, tmp_path: Path) -> None:
+    copy, folder = str(tmp_path / "copy.db"), tmp_path / "d" / "backups"
+    house("directory", "backup", copy)
+    first = house("directory", "restore", copy, "--yes", "-o", "json").json
+    old = folder / "before-restore-20200101T000000000000Z.db"
+    for words in (
+        ("directory", "backup", str(tmp_path / "other.db")),
+        ("directory", "restore", copy, "--yes"),
+        ("directory", "copy", "--replace", "--yes", copy, "."),
+    ):
+        old.touch()
+        if words[1] == "backup":
+            told = house(*words)
+            assert f"removed: {old}, a replaced directory of more than 90 days ago" in told.err
+        else:
+            assert house(*words, "-o", "json").json["removed"] == [str(old)]
+        assert not old.exists()
+    assert Path(first["before"]).exists()
+    Path(first["before"]).rename(old)
+    assert house("directory", "restore", str(old), "--yes", "-o", "json").json["removed"] == []
+
+
 def test_wrong_places_are_one_clear_line(house: Cli, tmp_path: Path) -> None:
     for where, said in (
         ("postgresql://u:geheim@h/d", "can be read by everybody"),

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from pathlib import Path
 
 import pytest
 
 from postmaster.health.checks import NAMES
+from postmaster.queue.store import open_store
+from postmaster.settings import load_settings
 from tests.tools import stand_in
 
 from .conftest import Cli
@@ -100,3 +103,36 @@ def test_health_notices_look_ups_that_servers_cannot_use(cli: Cli, passable: Non
         assert {f["status"] for f in told["findings"] if f["object"].endswith(".db")} == {"ok"}
     (lookups / "dovecot.db").unlink()
     assert "publish" in cli("health", "check", "directory", expect=2).out
+
+
+def test_an_empty_history_and_an_empty_trash_say_so(bare: Cli) -> None:
+    for words, said in ((("history",), "nothing was done to the queue yet"), (("trash", "list"), "is empty")):
+        shown = bare("queue", *words)
+        assert (shown.out, said in shown.err) == ("", True)
+        quiet = bare("queue", *words, "-o", "json")
+        assert (quiet.json, quiet.err) == ([], "")
+    assert bare("queue", "trash", "purge", "--all", "-o", "json").json == {"purged": 0}
+
+
+def test_a_history_leaves_out_what_a_narrow_terminal_has_no_room_for(
+    bare: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_store(load_settings(bare.file).state) as store:
+        store.begin(
+            verb="hold",
+            command="queue hold --all",
+            who="root",
+            reason="to look at it",
+            filter_text="--all",
+            options={},
+            messages=[],
+        )
+    for width, is_whole in ((60, False), (80, False), (140, True)):
+        monkeypatch.setenv("COLUMNS", str(width))
+        monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+        shown = bare("queue", "history")
+        plain = re.sub(r"\x1b\[[0-9;]*m", "", shown.out)
+        assert max(map(len, plain.splitlines())) <= width
+        assert ("STATE" in plain, "to look at it" in plain) == (is_whole, is_whole)
+        assert "root" in plain
+    assert "nothing" not in shown.err

@@ -6,12 +6,13 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from postmaster.directory import backup
+from postmaster.directory import backup, replaced
 from postmaster.directory.database import open_directory
 from postmaster.directory.migrate import initialise, upgrade
 from postmaster.errors import DirectoryError, ExistsError, NotFoundError
@@ -172,3 +173,31 @@ def test_a_restore_makes_a_truth_where_there_was_none(
     assert done.before is None
     assert truth(settings) == expected
     assert settings.directory.file.stat().st_mode & 0o777 == 0o600
+
+
+def test_what_a_restore_replaced_goes_in_time_but_for_the_newest(settings: Settings, house: Builder) -> None:
+    folder = replaced.folder_of(settings)
+    new = replaced.new_file(settings, "restore")
+    old = [
+        folder / f"before-{what}-20200101T00000000000{n}Z.db" for n, what in enumerate(("copy", "restore"))
+    ]
+    names = ("before-restore-20209999T000000000000Z.db", "mine.db", "before-move-20200101T000000000000Z.db")
+    others = [folder / name for name in names]
+    (folder / "before-copy-20200101T000000000009Z.db").symlink_to(folder / "mine.db")
+    (folder / "before-copy-20200101T000000000008Z.db").mkdir()
+    for file in (*old, *others):
+        file.touch()
+    present = set(folder.iterdir())
+    assert replaced.forget(settings) == old[:1]  # the newest is as old
+    assert set(folder.iterdir()) == present - {old[0]}
+    new.touch()
+    assert replaced.forget(settings, [old[1]]) == []
+    kept_long = replace(settings, directory=replace(settings.directory, replaced_days=10**9))
+    assert replaced.forget(kept_long) == []
+    assert replaced.forget(settings) == old[1:]
+    assert set(folder.iterdir()) == present - set(old) | {new}
+    at_once = replace(settings, directory=replace(settings.directory, replaced_days=0))
+    newer = replaced.new_file(settings, "copy")
+    newer.touch()
+    assert replaced.forget(at_once) == [new]
+    assert newer.exists()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import io
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -26,12 +27,14 @@ from postmaster.directory.entries import (
     Entry,
     ForwardEntry,
     GrantEntry,
+    Key,
     Listed,
     UserEntry,
 )
 from postmaster.directory.inventory import take
 from postmaster.directory.merge import Wanted
 from postmaster.directory.migrate import initialise
+from postmaster.directory.rules import Rules
 from postmaster.directory.schema import journal
 from tests.tools.building import HASH, A, Builder, D, settings_under
 from tests.tools.entries import directories
@@ -266,3 +269,57 @@ def test_an_app_password_may_get_another_name(directory: Directory, make: Builde
     wider = replace(new, protocols=("imap", "send"))
     other = bring(directory, entries_of(wider, replace(new, user=A("bob@g.test"))))
     assert [one.message for one in other.problems] == ["the same app password is somebody's already"]
+
+
+def chain(count: int, end: str) -> Wanted:
+    """So many aliases of which each leads to the next, and the last to an address."""
+    names = [A(f"a{number}@example.org") for number in range(count)]
+    targets = [*names[1:], A(end)]
+    return entries_of(*(AliasEntry(one, (to,)) for one, to in zip(names, targets, strict=True)))
+
+
+@pytest.mark.parametrize("end", ["missing@example.org", "a0@example.org"])
+def test_of_a_chain_that_leads_nowhere_every_hop_is_named_at_once(
+    make: Builder, directory: Directory, end: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make.domain("example.org")
+    rounds = 0
+
+    class Counted(Rules):
+        def problems(self) -> dict[tuple[str, Key], str]:
+            nonlocal rounds
+            rounds += 1
+            return super().problems()
+
+    monkeypatch.setattr(merge, "Rules", Counted)
+    with directory.read() as connection:
+        plan = merge.plan(connection, chain(300, end), update=True)
+    assert plan.differences == []
+    assert len(plan.problems) == 300
+    assert rounds == 2
+
+
+def test_a_chain_as_long_as_postfix_takes_is_written_and_published(
+    make: Builder, directory: Directory, ask: Callable[..., list[Any]]
+) -> None:
+    make.domain("example.org")
+    make.user("amy@example.org")
+    assert bring(directory, chain(900, "amy@example.org")).problems == []
+    make.switch("amy@example.org", receive=False)
+    make.switch("amy@example.org", receive=True)
+    if directory.settings.directory.file is not None:
+        assert ask("postfix", "SELECT count(*) FROM address WHERE open_until <= 0") == [0]
+
+
+def test_what_a_deletion_that_cannot_be_leads_to_stays_too(make: Builder, directory: Directory) -> None:
+    make.domain("example.org")
+    make.user("amy@example.org")
+    bring(directory, chain(40, "amy@example.org"))
+    make.domain("other.example")
+    make.alias("keeps@other.example", "a0@example.org")
+    wanted = entries_of(DomainEntry(D("example.org")))
+    wanted.manages = frozenset(("user", "alias"))
+    with directory.read() as connection:
+        plan = merge.plan(connection, wanted, update=True)
+    assert plan.differences == []
+    assert len(plan.problems) == 41

@@ -11,11 +11,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import event, select
 from sqlalchemy.exc import IntegrityError
 
-from postmaster.directory import history, undo
+from postmaster.directory import domains, history, merge, rename, undo, users
 from postmaster.directory.database import Directory, open_directory
+from postmaster.directory.entries import (
+    AliasEntry,
+    AppPasswordEntry,
+    DomainEntry,
+    Entry,
+    ForwardEntry,
+    GrantEntry,
+    Listed,
+    UserEntry,
+)
+from postmaster.directory.merge import Wanted
 from postmaster.directory.migrate import initialise
 from postmaster.directory.schema import HASHES, JOURNALLED, account, journal, journal_row
 from postmaster.errors import ConflictError, NotFoundError, PostmasterError, RuleError
@@ -137,6 +148,133 @@ def test_fifty_changes_undone_in_reverse_give_back_the_first_state(
         assert {row["sha256"] for row in after["app_password"]} <= {
             row["sha256"] for row in first["app_password"]
         }
+
+
+def bring_in(directory: Directory, count: int) -> None:
+    """A domain with so many users and what goes with some of them, by one change."""
+    home, everybody = D("big.example"), [A(f"u{number}@big.example") for number in range(count)]
+    listed: list[Entry] = [DomainEntry(home), DomainEntry(D("twin.example"), alias_of=home)]
+    listed += [UserEntry(one, name=str(one), password=HASH) for one in everybody]
+    for number, one in enumerate(everybody[1::5]):
+        listed.append(AliasEntry(A(f"a{number}@big.example"), (one, everybody[0])))
+        listed.append(ForwardEntry(one, (everybody[0], A("x@elsewhere.example")), keep_copy=False))
+        listed.append(GrantEntry(one, everybody[0]))
+        listed.append(AppPasswordEntry(one, "phone", f"{number:064x}", ("imap",)))
+    with directory.change() as change:
+        plan = merge.plan(change.connection, Wanted([Listed(one) for one in listed]), update=True)
+        assert plan.problems == []
+        merge.write(change, plan.differences)
+
+
+def removed(directory: Directory) -> list[Any]:
+    with directory.read() as reading:
+        return list(reading.execute(select(JOURNALLED["removed_mailbox"])).all())
+
+
+def test_a_bulk_change_is_undone_and_that_undo_is(house: Builder, directory: Directory) -> None:
+    first = state(directory)
+    bring_in(directory, 1300)
+    made, entry = state(directory), newest(directory)
+    done = take_back(directory)
+    assert state(directory) == first
+    assert (len(done.gone), done.back, done.notes) == (1300, (), ())
+    assert len(done.changes) == done.count > 4000
+    assert len(removed(directory)) == 1300
+    again = take_back(directory, newest(directory), restore=True)
+    assert state(directory) == made
+    assert removed(directory) == []
+    assert (again.notes, sorted(again.back)) == ((), sorted(done.gone))
+    take_back(directory, entry)
+    assert state(directory) == first
+
+
+def test_without_their_passwords_each_user_of_an_undone_undo_is_named(
+    house: Builder, directory: Directory
+) -> None:
+    bring_in(directory, 60)
+    take_back(directory)
+    with directory.change() as change:
+        done = undo.undo(change, [newest(directory)], most=7)
+    assert (len(done.changes), done.count > 200) == (7, True)
+    wanted = {f"u{number}@big.example has no password now" for number in range(60)}
+    assert {one.partition(";")[0] for one in done.notes if "no password now" in one} == wanted
+    assert sum("stays revoked" in one for one in done.notes) == 12
+
+
+def test_one_of_many_who_went_is_restored_alone(house: Builder, directory: Directory) -> None:
+    bring_in(directory, 60)
+    with directory.read() as reading:
+        wanted = [users.show(reading, A(name)) for name in ("u0@big.example", "u6@big.example")]
+    before = state(directory)
+    with directory.change() as change:
+        listed = [
+            Listed(DomainEntry(D("big.example"))),
+            Listed(DomainEntry(D("twin.example"), D("big.example"))),
+        ]
+        everything = Wanted(listed, manages=frozenset(("user", "alias", "forward", "grant", "app_password")))
+        merge.write(change, merge.plan(change.connection, everything, update=True).differences)
+    assert [row["local_part"] for row in state(directory)["address"]] == ["amy", "bob"]
+    for one in wanted:  # the first is where the other forwards to
+        with directory.change() as change:
+            told = undo.restore_user(change, one.id, restore_passwords=True)
+        assert all("leads elsewhere or nowhere now" in note for note in told.notes)
+    after = state(directory)
+    ids = {one.id for one in wanted}
+    for table, column in (("account", "id"), ("target", "source_id"), ("app_password", "account_id")):
+        assert [row for row in after[table] if row[column] in ids] == [
+            row for row in before[table] if row[column] in ids
+        ]
+    assert len(after["target"]) == 2
+    assert len(after["address"]) == 4
+
+
+def test_rows_that_only_their_own_order_allows_are_taken_back_in_it(
+    house: Builder, directory: Directory
+) -> None:
+    """An address that left a domain which went in the same change needs the domain to be there first."""
+    house.domain("old.example")
+    house.user("carl@old.example")
+    before = state(directory)
+    with directory.change() as change:
+        rename.rename_user(change, A("carl@old.example"), A("carl@example.org"), keep_alias=False)
+        domains.remove(change, D("old.example"))
+    after = state(directory)
+    take_back(directory)
+    assert state(directory) == before
+    take_back(directory, newest(directory))
+    assert state(directory) == after
+
+
+def test_an_undo_asks_for_many_rows_at_once(house: Builder, directory: Directory) -> None:
+    """So that an import of a hundred thousand users is undone in a time like its own."""
+
+    def asked(count: int) -> int:
+        bring_in(directory, count)
+        found = 0
+
+        def count_one(*_: Any) -> None:
+            nonlocal found
+            found += 1
+
+        event.listen(directory.engine, "before_cursor_execute", count_one)
+        try:
+            take_back(directory)
+        finally:
+            event.remove(directory.engine, "before_cursor_execute", count_one)
+        return found
+
+    few, many = asked(200), asked(1200)
+    assert many - few < 400  # for a thousand users with their aliases, forwards and grants
+
+
+def test_of_many_notes_an_error_tells_a_few(house: Builder, directory: Directory) -> None:
+    everybody = {A(f"u{number}@big.example"): OTHER for number in range(60)}
+    bring_in(directory, 60)
+    with directory.change() as change:
+        users.set_passwords(change, everybody)
+    with pytest.raises(RuleError, match=r"; and 57 more of the kind$") as caught:
+        take_back(directory)
+    assert caught.value.message.count("stays as it is") == 3
 
 
 def test_an_undo_can_be_undone_and_the_last_entry_is_the_default(

@@ -123,6 +123,26 @@ def test_yaml_that_is_no_directory_is_refused_in_one_line(text: str) -> None:
     assert "\n" not in said
 
 
+@pytest.mark.parametrize(
+    ("form", "text", "line"),
+    [
+        (As.yaml, "domains: []\nusers:\n", 2),
+        (As.yaml, "users:\n\naliases: []\n", 1),
+        (As.yaml, "domains: []\nforwards: ~\n", 2),
+        (As.yaml, "domains: []\ngrants: ''\n", 2),
+        (As.json, '{"domains": [],\n"users": null}', 2),
+    ],
+)
+def test_a_section_with_nothing_behind_it_does_not_say_that_there_is_none(
+    form: As, text: str, line: int
+) -> None:
+    """To apply it would take away all that there is, and it is what is left of a list cut out by mistake."""
+    with pytest.raises(UsageError) as refused:
+        reading.parse(text, form)
+    assert refused.value.message.startswith(f"line {line}: nothing stands after ")
+    assert " []" in (refused.value.hint or "")
+
+
 def test_names_that_other_versions_of_yaml_take_for_something_else_are_names() -> None:
     text = "users:\n- address: no@g.test\n  name: no\n- address: on@g.test\n  name: 12\n"
     read = reading.parse(text, As.yaml)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 import tomllib
+from contextlib import suppress
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from postmaster.bulk import reading, writing
-from postmaster.bulk.toml_lines import lines_of
+from postmaster.bulk.toml_lines import PARTS_LIMIT, lines_of, long_key
 from postmaster.bulk.writing import SECTIONS, As
 from postmaster.directory.entries import Entry
 from postmaster.errors import UsageError
@@ -67,6 +68,31 @@ def test_any_text_is_passed_to_its_end(text: str) -> None:
     assert all(1 <= line <= last for line in found.sections.values())
 
 
+PART = st.sampled_from(["a", "-", '"b.c"', "'d\"'", '"\\""', '""', "9"])
+DOT = st.sampled_from([".", " . ", "\t."])
+BEFORE = st.sampled_from(
+    ["", "x = 1 # it's\n", 'x = """\n\\""" a." \n"""\n', "x = '''\n\\''''\n", "[a.b]\n", 'x = ["a", 1.5]\n']
+)
+
+
+@given(before=BEFORE, parts=st.lists(PART, min_size=PARTS_LIMIT + 1, max_size=PARTS_LIMIT + 2), dot=DOT)
+def test_a_key_of_too_many_parts_is_found_wherever_it_stands(before: str, parts: list[str], dot: str) -> None:
+    line = before.count("\n") + 1
+    key = dot.join(parts)
+    for text in (f"{key} = 1", f"[{key}]", f"[[ {key} ]]", f"x = {{ y = 1, {key} = 2 }}"):
+        assert long_key(before + text) == line
+    fewer = dot.join(parts[:PARTS_LIMIT])
+    for text in (f"{fewer} = 1", f"[{fewer}]", f"x = '''{key}'''", f"# {key}", "x = [" + "1.5, " * 300 + "]"):
+        assert long_key(before + text) is None
+
+
+@given(text=st.text("[]{}=.,\"'#\\\n a", max_size=200))
+def test_what_the_library_reads_without_such_a_key_is_let_through(text: str) -> None:
+    with suppress(tomllib.TOMLDecodeError):
+        tomllib.loads(text)
+        assert long_key(text + "\n" + "#." * PARTS_LIMIT) is None
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -78,8 +104,10 @@ def test_any_text_is_passed_to_its_end(text: str) -> None:
         ("\n\ncomplete = 3", "line 3: complete is neither true nor false"),
         ("x = " + "9" * 5000, "no TOML that can be read: Exceeds the limit"),
         ("x = " + "[" * 100_000, "no TOML that can be read: too deep"),
+        ("\n" + "a." * 300_000 + "a = 1", "line 2: no key here has more than 100 parts"),
+        ("[" + ".".join(["'a'"] * 300_000) + "]", "line 1: no key here has more than 100 parts"),
     ],
-    ids=["twice", "syntax", "number", "table", "unknown", "complete", "digits", "deep"],
+    ids=["twice", "syntax", "number", "table", "unknown", "complete", "digits", "deep", "parts", "heads"],
 )
 def test_a_refusal_names_the_line(text: str, message: str) -> None:
     with pytest.raises(UsageError) as refused:

@@ -41,7 +41,7 @@ def told(folder: Path, **given: object) -> list[tuple[str, str]]:
     one = message(queue_id="8E360228131", arrival_time=ARRIVED, **given)
     found = attempts([one], {"-": instance(folder)}, [folder / "mail.log"])
     assert found is not None
-    return [(each.recipient, each.text) for each in found[one.identity]]
+    return [(each.recipient, each.text) for each in found[one.identity].attempts]
 
 
 @pytest.mark.parametrize("piece", [1, 7, 100, 1 << 20])

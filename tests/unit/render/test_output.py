@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -18,6 +19,7 @@ from postmaster.render.escape import csv_value, printable
 from postmaster.render.output import (
     Column,
     Format,
+    as_json,
     cell,
     size,
     timestamp,
@@ -55,6 +57,20 @@ def test_json_and_jsonl_read_back(rows: list[dict[str, Any]]) -> None:
     assert [json.loads(line) for line in lines] == rows
 
 
+@given(ROWS, st.lists(TEXT, max_size=3))
+def test_what_comes_one_by_one_is_written_as_a_list_is(rows: list[dict[str, Any]], texts: list[str]) -> None:
+    for form in Format:
+        given, listed = io.StringIO(newline=""), io.StringIO(newline="")
+        write_record(given, form, {"rows": iter(rows), "texts": texts, "more": map(str, texts)})
+        write_record(listed, form, {"rows": rows, "texts": texts, "more": texts})
+        assert given.getvalue() == listed.getvalue()
+        if form is Format.json:
+            assert json.loads(listed.getvalue()) == {"rows": rows, "texts": texts, "more": texts}
+            assert (
+                listed.getvalue() == as_json({"rows": rows, "texts": texts, "more": texts}, indent=2) + "\n"
+            )
+
+
 @given(ROWS)
 def test_csv_reads_back_with_one_apostrophe_taken_off(rows: list[dict[str, Any]]) -> None:
     text = written(Format.csv, rows)
@@ -77,6 +93,15 @@ def test_rich_reads_no_markup_in_what_it_draws(rows: list[dict[str, Any]]) -> No
     text = written(Format.table, [{**row, "name": "[red]" + str(row["count"])} for row in rows], Terminal())
     assert text.count("[red]") == len(rows)
     assert "\x1b[31m" not in text
+
+
+def test_what_comes_after_the_first_screen_stands_below_its_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LINES", "24")
+    monkeypatch.setenv("COLUMNS", "80")
+    rows = [{"name": "a" * (30 if number == 3 else 3), "count": number} for number in range(40)]
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", written(Format.table, rows, Terminal())).splitlines()
+    assert len(lines) == 41
+    assert {line.rindex(line.split()[1]) + len(line.split()[1]) for line in lines} == {32 + len("COUNT")}
 
 
 def test_a_long_table_streams_after_the_first_rows() -> None:

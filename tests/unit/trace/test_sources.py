@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from postmaster.errors import NotFoundError, UsageError
 from postmaster.postfix.stamps import Clock
 from postmaster.settings import LogSettings, PostfixSettings, Settings
-from postmaster.trace import sources
-from postmaster.trace.sources import Notes, Period, Source, bisect, blocks, find, split, whole_lines, within
+from postmaster.trace.blocks import blocks, placed_blocks, whole_lines
+from postmaster.trace.sources import LINE_LIMIT, Notes, Period, Source, bisect, find, split, within
 from tests.tools.forms import FORMS
 
 BEGIN = datetime(2026, 5, 28, tzinfo=UTC)
@@ -179,8 +179,8 @@ def test_whole_lines_are_the_same_bytes(data: bytes, length: int) -> None:
 
 
 def test_a_line_without_end_does_not_fill_the_memory() -> None:
-    chunk = b"x" * sources.LINE_LIMIT
-    assert max(map(len, whole_lines(chunk for _ in range(50)))) < 4 * sources.LINE_LIMIT
+    chunk = b"x" * LINE_LIMIT
+    assert max(map(len, whole_lines(chunk for _ in range(50)))) < 4 * LINE_LIMIT
 
 
 @given(st.integers(1, 5), st.lists(st.integers(0, 40), min_size=1, max_size=4))
@@ -213,7 +213,7 @@ def test_compressed_files_are_cut_too_however_wrong_their_estimated_size(
     import tempfile
     from unittest.mock import patch
 
-    with tempfile.TemporaryDirectory() as folder, patch.object(sources, "BLOCK", chunk):
+    with tempfile.TemporaryDirectory() as folder, patch("postmaster.trace.blocks.BLOCK", chunk):
         log, at = [], 0
         for number, (length, is_packed, wrong) in enumerate(files):
             path, text = Path(folder) / f"{number}", lines(at, at + length)
@@ -223,7 +223,7 @@ def test_compressed_files_are_cut_too_however_wrong_their_estimated_size(
             log.append(Source(path, NOW, size, "gzip" if is_packed else ""))
         shares, notes = split(log, parts), Notes()
         found = [(source, block) for share in shares for source in share
-                 for block in sources.placed_blocks(source, Period(), notes)]  # fmt: skip
+                 for block in placed_blocks(source, Period(), notes)]  # fmt: skip
         starts = [sum(one[0] for one in files[:number]) for number in range(len(files))]
         texts = {
             str(Path(folder) / f"{number}"): lines(start, start + files[number][0])
@@ -308,7 +308,7 @@ def test_a_line_has_one_place_wherever_reading_begins(tmp_path: Path, form: str)
     for since in (0, 1, 150, 299):
         places = []
         for source in within(log, Period(NOW + since)):
-            for block in sources.placed_blocks(source, Period(NOW + since), Notes()):
+            for block in placed_blocks(source, Period(NOW + since), Notes()):
                 starts = [0, *accumulate(len(line) + 1 for line in block.text.split(b"\n"))][:-2]
                 places += block.places(starts)
         assert places == [len(b"".join(raw[:at])) for at in range(since, 300)]
