@@ -91,8 +91,8 @@ def explain(settings: Settings, login: Address, sender: Address | None) -> Sende
         if sender is not None and rule in (NOT_OWNED, UNKNOWN_SENDER) and _is_foreign(truth, sender):
             notes.append(
                 f"{sender.domain} is not hosted here, and grants are for hosted domains alone; to host it"
-                f" (postmaster domain add {word(sender.domain)}) would take over its mail on this server: what is"
-                " sent to it from here would stay here"
+                f" (postmaster domain add {word(sender.domain)}) would take over its mail on this server:"
+                " what is sent to it from here would stay here"
             )
         try:
             differences = tuple(server.tables.differences()) if server.running else ()

@@ -27,6 +27,7 @@ PROGRAM = re.compile(r"(?:^|(?<=; )|(?<=with: ))(?:fuser|chmod|chown|mkdir|mv|rm
 END = re.compile(r"[;,:)?.](?=[\s:)]|$)| && |`|\n|$")  # of a command within a text; prose follows
 #: Names of values that hold nothing which a shell could read otherwise: numbers, queue IDs, ready-made words.
 HARMLESS = {
+    "command",  # of the history, as it was typed
     *("one.undone_by", "later", "entry.number"),
     *("number", "numbers[0]", "queue_id", "which", "here.oldest_id", "choose", "history", "kind", "other"),
     *(
