@@ -91,3 +91,12 @@ def make_folder(folder: Path, mode: int) -> bool:
         folder.mkdir()
     folder.chmod(mode)
     return True
+
+
+def remedy(error: OSError) -> str | None:
+    """What to do about a file that cannot be used; None where only the error itself says it."""
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return "run it as root"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "make room, and run it again"
+    return None

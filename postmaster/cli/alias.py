@@ -119,7 +119,7 @@ def list_(
     """List aliases and catch-alls."""
     from postmaster.directory import aliases
 
-    only = parse_domain(domain) if domain else None
+    only = None if domain is None else parse_domain(domain)
     with state_of(context).directory("alias list") as directory, directory.read() as reading:
         print_rows(output, _COLUMNS, map(row, aliases.list_all(reading, only)), KEYS)
 

@@ -80,7 +80,7 @@ def add(
     """Host a domain. An alias domain answers for the addresses that exist in the one it stands for."""
     from postmaster.directory import domains
 
-    wanted, home = parse_domain(name), parse_domain(alias_of) if alias_of else None
+    wanted, home = parse_domain(name), None if alias_of is None else parse_domain(alias_of)
     command = f"domain add {wanted}" + (f" --alias-of {home}" if home else "")
     with state_of(context).directory(command, reason=reason) as directory, directory.change() as change:
         added = domains.add(change, wanted, home)
@@ -142,7 +142,7 @@ def rename(
             requeued, on_hold = done.requeued, done.on_hold
     for note in record.notes:
         say(f"note: {note}")
-    say_what_follows(output, entry, on_hold, f"recipient-domain={was.ascii}")
+    say_what_follows(output, entry, on_hold, "recipient-domain", was.ascii)
     print_record(
         output,
         {

@@ -97,7 +97,7 @@ def list_(
     """List users whose mail is sent on."""
     from postmaster.directory import forwards
 
-    only = parse_domain(domain) if domain else None
+    only = None if domain is None else parse_domain(domain)
     with state_of(context).directory("forward list") as directory, directory.read() as reading:
         print_rows(output, _COLUMNS, map(row, forwards.list_all(reading, only)), KEYS)
 

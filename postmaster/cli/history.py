@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from postmaster.address import parse_alias_address, parse_domain
+from postmaster.address import Address, parse_address, parse_alias_address, parse_domain
 from postmaster.cli.reading import Since, Until
-from postmaster.cli.state import Output, complete, print_record, print_rows, state_of
+from postmaster.cli.state import Output, check_text, complete, print_record, print_rows, state_of
 from postmaster.errors import UsageError
 from postmaster.render.output import Column, Format, cell
 
@@ -83,7 +83,9 @@ def history(
     address: Annotated[
         str | None,
         typer.Argument(
-            metavar="[ADDRESS]", help="Only what was about this address.", autocompletion=complete("address")
+            metavar="[ADDRESS]",
+            help="Only what was about this address, or led to it.",
+            autocompletion=complete("address"),
         ),
     ] = None,
     domain: Annotated[
@@ -107,10 +109,11 @@ def history(
 
     if entry is not None and any(one is not None for one in (address, domain, since, until, actor)):
         raise UsageError("--entry names one entry by itself", hint="postmaster history --entry 12")
+    check_text(actor, "the name of --actor")
     now = time.time()
     wanted = journal.Wanted(
-        address=parse_alias_address(address.lower()) if address else None,
-        domain=parse_domain(domain) if domain else None,
+        address=None if address is None else _any_address(address),
+        domain=None if domain is None else parse_domain(domain),
         since=_moment(since, now),
         until=_moment(until, now),
         actor=actor,
@@ -134,6 +137,11 @@ def history(
             (row(one, journal.changes(reading, one.number, names) if with_changes else []) for one in listed),
             KEYS,
         )
+
+
+def _any_address(text: str) -> Address:
+    """One of ours, a catch-all, or one elsewhere. Raises AddressError."""
+    return parse_alias_address(text) if text.startswith("@") else parse_address(text)
 
 
 def _moment(text: str | None, now: float) -> datetime | None:

@@ -14,6 +14,7 @@ from postmaster.cli.state import Output, print_record, print_rows, say
 from postmaster.errors import UsageError
 from postmaster.render.chart import bar
 from postmaster.render.output import Column, Format, size, timestamp, write_line
+from postmaster.shell import word
 
 if TYPE_CHECKING:
     from postmaster.render.page import Section
@@ -216,8 +217,6 @@ def suspicious(
 
     Each with the evidence and the command that stops it. The exit status is 4 when there are any.
     """
-    import shlex
-
     from postmaster.trace.sources import Notes
     from postmaster.trace.suspicious import Limits, look
 
@@ -233,7 +232,7 @@ def suspicious(
             "first": _moment(one.first),
             "last": _moment(one.last),
             "addresses": list(one.addresses),
-            "command": f"postmaster user set {shlex.quote(one.login)} --no-login --no-send",
+            "command": f"postmaster user set {word(one.login)} --no-login --no-send",
         }
         for one in found
     ]

@@ -8,7 +8,9 @@ Exit statuses: 0 done, 1 refused or failed, 2 wrong usage, 3 done in part, 4 dif
 
 from __future__ import annotations
 
+import errno
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -19,8 +21,9 @@ import typer
 
 from postmaster import __version__
 from postmaster.cli.lazy import ClickException, NoArgsIsHelpError, lazy_group, usage_hint
-from postmaster.cli.state import State
+from postmaster.cli.state import State, pasted, remember_file
 from postmaster.errors import PostmasterError
+from postmaster.files import remedy
 
 COMMANDS = {
     "init": ("postmaster.cli.init", "Make or upgrade the directory and the look-ups."),
@@ -46,6 +49,9 @@ COMMANDS = {
     "health": ("postmaster.cli.health", "Whether mail works."),
 }
 
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
+_NO_FILE = (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR)
+LONGEST = 2000  # characters of an error: what was given is repeated in it, however long it was
 INTERRUPTED = 130  # Typer makes a keyboard interrupt this status by itself
 
 app = typer.Typer(
@@ -83,6 +89,7 @@ def root(
 ) -> None:
     """Administer a Postfix and Dovecot mail server: accounts, queue, health."""
     context.obj = State(config, debug)
+    remember_file(config)
     if debug:
         from postmaster import process
 
@@ -129,10 +136,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if debug:
             raise
+        if isinstance(error, OSError) and error.errno in (*_NO_ROOM, *_NO_FILE):
+            where = _one_line(str(error.filename or "the output"))[-200:]
+            text = f"{where} cannot be {'used' if error.errno in _NO_FILE else 'written'}: {error.strerror}"
+            return _fail(given, "failed", text, remedy(error), _status(given, 1))
         text = f"unexpected {type(error).__name__}: {_one_line(str(error))[:300]}"
         return _fail(
             given, "unexpected", text, "run it with --debug and report what it shows", _status(given, 1)
         )
+    finally:
+        remember_file(None)
 
 
 def _end_quietly() -> int:
@@ -144,6 +157,7 @@ def _end_quietly() -> int:
 def _fail(
     arguments: list[str], code: str, message: str, hint: str | None, status: int, detail: str | None = None
 ) -> int:
+    message = message if len(message) <= LONGEST else f"{message[:LONGEST]}…"
     if _wants_json(arguments):
         from postmaster.render.output import as_json
 
@@ -155,7 +169,8 @@ def _fail(
         from postmaster.render.escape import printable
 
         print(
-            f"postmaster: {printable(message)}" + (f" ({printable(hint)})" if hint else ""), file=sys.stderr
+            f"postmaster: {printable(message)}" + (f" ({printable(pasted(hint))})" if hint else ""),
+            file=sys.stderr,
         )
         for line in (detail or "").splitlines():
             print(printable(line), file=sys.stderr)
@@ -193,13 +208,23 @@ def _status(arguments: list[str], status: int) -> int:
 
 
 def run() -> None:
-    """The console script.
+    """The program, once it is loaded (`__main__.py`).
 
     Ends without taking the interpreter down object by object, a seventh of a short command's time: by
     now every file is closed, and nothing waits for the interpreter's end.
     """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # while this was loaded; now it is told
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    _prepare_streams()
     status = main()
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):  # what could be told of it main() has told
             stream.flush()
     os._exit(status)
+
+
+def _prepare_streams() -> None:
+    """Have the three streams, whoever started us: a service may give none, nor does `>&-`."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode, encoding="utf-8"))

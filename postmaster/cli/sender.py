@@ -14,9 +14,10 @@ from postmaster.cli.state import (
     Yes,
     complete,
     confirm,
+    pasted,
     print_record,
     print_rows,
-    say,
+    say_way_back,
     state_of,
 )
 from postmaster.render.output import Column, Format
@@ -78,7 +79,7 @@ def grant(
     command = f"sender grant {who} {what}"
     with state_of(context).directory(command, reason=reason) as directory, directory.change() as change:
         granted = grants.grant(change, who, what)
-    say(f"undo: postmaster sender revoke {granted.user} {granted.address} --yes")
+    say_way_back("sender", "revoke", granted.user, granted.address, "--yes")
     print_record(output, row(granted))
 
 
@@ -105,7 +106,7 @@ def revoke(
     ):
         gone = grants.revoke(change, who, what)
     if not dry_run:
-        say(f"undo: postmaster sender grant {gone.user} {gone.address}")
+        say_way_back("sender", "grant", gone.user, gone.address)
     print_record(output, {**row(gone), "removed": not dry_run})
 
 
@@ -129,7 +130,8 @@ def list_(
     """List the grants. What every user may anyway, the own address, is not among them."""
     from postmaster.directory import domains, grants, users
 
-    who, where = parse_address(user) if user else None, parse_domain(domain) if domain else None
+    who = None if user is None else parse_address(user)
+    where = None if domain is None else parse_domain(domain)
     with state_of(context).directory("sender list") as directory, directory.read() as reading:
         owner = None if who is None else users.show(reading, who).address
         home = None if where is None else domains.require(reading, where).home
@@ -176,7 +178,7 @@ def explain(
             "table": found.table,
             "key": found.key,
             "owners": list(found.owners),
-            "changes": list(found.changes),
+            "changes": [pasted(one) if output is Format.table else one for one in found.changes],
             "differences": [
                 {"table": one.table, "key": one.key, "read": one.read, "live": one.live}
                 for one in found.differences

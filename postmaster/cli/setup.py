@@ -24,6 +24,7 @@ from postmaster.cli.state import (
     state_of,
 )
 from postmaster.render.output import Column, Format, write_line
+from postmaster.shell import word
 
 if TYPE_CHECKING:
     from postmaster.settings import Settings
@@ -184,7 +185,7 @@ def apply(
     else:
         print_record(output, {"changed": list(done.changed), "backup": number, "proofs": proofs})
     if number is not None:
-        say(f"{len(done.changed)} changes are in force; undo: postmaster setup revert {number}")
+        say(f"{len(done.changed)} changes are in force; undo: postmaster setup revert {word(number)}")
 
 
 @app.command(epilog="Example: postmaster setup check -o json")

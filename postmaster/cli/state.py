@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ import typer
 from postmaster.errors import ConfirmationError, UsageError
 from postmaster.render.output import Column, Format, Row, write_record, write_rows
 from postmaster.settings import Settings, load_settings
+from postmaster.shell import word
 
 if TYPE_CHECKING:
     from postmaster.directory.database import Change, Directory
@@ -46,16 +48,49 @@ class State:
     ) -> Iterator[Directory]:
         """The open directory; `command` and `reason` are what the journal will say. Raises UsageError."""
         from postmaster.directory.database import open_directory
+        from postmaster.render.escape import printable
 
         check_reason(reason)
-        with open_directory(self.settings, command=command, reason=reason, publish=publish) as opened:
+        shown = printable(command)  # the name of a file may have bytes that are no text
+        with open_directory(self.settings, command=shown, reason=reason, publish=publish) as opened:
             yield opened
+
+
+_named: Path | None = None  # the settings file that this run was told to use
+
+
+def remember_file(config: Path | None) -> None:
+    """Note what `--config` named, for the commands that are shown."""
+    global _named
+    _named = config
+
+
+def pasted(text: str) -> str:
+    """The text with its commands as they must be typed to mean this directory and these servers.
+
+    With `--config` they name the file too: to undo entry 12 of another directory is no way back.
+    """
+    if _named is None:
+        return text
+    from postmaster.cli.main import COMMANDS
+
+    given = f"--config {word(_named)}"
+    return re.sub(rf"\bpostmaster (?=(?:{'|'.join(COMMANDS)})\b)", lambda found: f"{found[0]}{given} ", text)
 
 
 def check_reason(reason: str | None) -> None:
     """Raises UsageError."""
     if reason is not None and len(reason) > REASON_CHARACTERS:
         raise UsageError(f"the reason is longer than {REASON_CHARACTERS} characters")
+    check_text(reason, "the reason")
+
+
+def check_text(text: str | None, what: str) -> None:
+    """Raises UsageError for bytes of an argument that are no text."""
+    try:
+        (text or "").encode()
+    except UnicodeEncodeError:
+        raise UsageError(f"{what} is not UTF-8") from None
 
 
 def state_of(context: typer.Context) -> State:
@@ -78,13 +113,25 @@ def say(text: str) -> None:
     """A line for people beside the data: on standard error, so that a pipe stays clean."""
     from postmaster.render.escape import printable
 
-    print(printable(text), file=sys.stderr)
+    print(printable(pasted(text)), file=sys.stderr)
+
+
+def say_way_back(*words: object) -> None:
+    """The command that takes back what was done."""
+    say(f"undo: postmaster {' '.join(map(word, words))}")
 
 
 def say_undo(entry: int | None) -> None:
-    """How to take back what an entry of the journal did; nothing where nothing was done."""
+    """How to take back an entry of the history; nothing where none was made."""
     if entry is not None:
-        say(f"undo: postmaster undo {entry}")
+        say_way_back("undo", entry)
+
+
+def held_of(field: str, value: str) -> str:
+    """The filter for messages on hold with this sender, recipient or login, as a word of a command."""
+    from postmaster.queue.tree import AllOf, Term
+
+    return word(AllOf((Term("queue", "=", "hold"), Term(field, "=", value))))
 
 
 def confirm(question: str, *, yes: bool) -> None:

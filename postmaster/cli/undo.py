@@ -113,7 +113,7 @@ def undo(
     if failed:
         raise PartialError(
             f"it is undone, but not everything could be done: {'; '.join(failed)}",
-            hint="what is left is done by the next: postmaster user trash purge",
+            hint="mend that, then: postmaster user trash purge --unfinished",
         )
 
 

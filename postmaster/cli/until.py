@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -45,13 +45,23 @@ def parse_until(text: str, now: datetime | None = None) -> datetime | None:
             moment = now + int(found[1]) * _UNITS[found[2]]
         else:
             moment = datetime.fromisoformat(given)
-            if re.fullmatch(r"\d{4}-\d\d-\d\d", given, re.ASCII):
+            if _is_day(given):
                 moment += timedelta(days=1)
         moment = moment.astimezone(UTC).replace(microsecond=0)
     except (ValueError, OverflowError, OSError):
         raise UsageError(
-            f"{text!r} is no date", hint="for example 2026-12-31, 2026-12-31T18:00 or 30d; none for no end"
+            f"{text[:60]!r} is no date",
+            hint="for example 2026-12-31, 2026-12-31T18:00 or 30d; none for no end",
         ) from None
     if moment <= now:
-        raise UsageError(f"{text!r} is over already", hint="name a day to come, or none for no end")
+        raise UsageError(f"{text[:60]!r} is over already", hint="name a day to come, or none for no end")
     return moment
+
+
+def _is_day(text: str) -> bool:
+    """Whether a date has no time of day; there are more ways to write one than 2026-12-31."""
+    try:
+        date.fromisoformat(text)
+    except ValueError:
+        return False
+    return True

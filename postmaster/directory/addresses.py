@@ -15,6 +15,7 @@ from postmaster.directory.database import Change
 from postmaster.directory.domains import named, require_home
 from postmaster.directory.schema import address, domain, target
 from postmaster.errors import ExistsError, InUseError, NotFoundError
+from postmaster.shell import word
 
 
 class Keep(Enum):
@@ -37,7 +38,7 @@ def claim(change: Change, where: Address, kind: str) -> int:
     if there is not None:
         raise ExistsError(
             f"{where} is {_KINDS[there.kind]} already",
-            hint=f"see it with: postmaster {there.kind} show {where}",
+            hint=f"see it with: postmaster {there.kind} show {word(where)}",
         )
     return change.insert(
         address,
@@ -88,7 +89,7 @@ def not_found(there: graph.Node | None, where: Address, kind: str) -> NotFoundEr
         )
     other = there.kind
     return NotFoundError(
-        f"{where} is {_KINDS[other]}, not {_KINDS[kind]}", hint=f"postmaster {other} show {where}"
+        f"{where} is {_KINDS[other]}, not {_KINDS[kind]}", hint=f"postmaster {other} show {word(where)}"
     )
 
 
@@ -145,17 +146,18 @@ def release(change: Change, node: graph.Node) -> tuple[Address, ...]:
     going: dict[int, set[int]] = {}
     for row_id, source_id, _ in leading:
         going.setdefault(source_id, set()).add(row_id)
-    stranded = sorted(
-        {
-            source.unicode
-            for _, source_id, source in leading
-            if len(going[source_id]) == len(graph.targets_of(connection, source_id))
-        }
-    )
+    stranded = {
+        source: source_id
+        for _, source_id, source in leading
+        if len(going[source_id]) == len(graph.targets_of(connection, source_id))
+    }
     if stranded:
+        first = min(stranded, key=lambda source: source.unicode)
+        kind = select(address.c.kind).where(address.c.id == stranded[first])
+        noun = "alias" if connection.execute(kind).scalar_one() == "alias" else "forward"
         raise InUseError(
-            f"{node.address} is the last target of {named(stranded)}",
-            hint=f"give it another target or remove it first: postmaster alias show {stranded[0]}",
+            f"{node.address} is the last target of {named(sorted(one.unicode for one in stranded))}",
+            hint=f"give it another target or remove it first: postmaster {noun} set {word(first)} ADDRESS",
         )
     for row_id, _, _ in leading:
         change.delete(target, row_id)

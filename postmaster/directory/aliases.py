@@ -16,6 +16,7 @@ from postmaster.directory.domains import require
 from postmaster.directory.records import Alias, Assigned, Removed
 from postmaster.directory.schema import address, domain, target
 from postmaster.errors import ExistsError, NotFoundError, RuleError, UsageError
+from postmaster.shell import word
 
 
 def set_targets(
@@ -30,7 +31,7 @@ def set_targets(
     loop or a target that does not exist, NotFoundError for a domain that is not here.
     """
     if not targets:
-        raise UsageError("an alias needs at least one target", hint=f"postmaster alias remove {where}")
+        raise UsageError("an alias needs at least one target", hint=f"postmaster alias remove {word(where)}")
     connection = change.connection
     before = _find(connection, where)
     alias_id = addresses.claim(change, where, "alias") if before is None else before.id
@@ -58,12 +59,15 @@ def edit(
     missing = [one for one in remove if one not in before.targets]
     if missing:
         raise NotFoundError(
-            f"{missing[0]} is no target of {where}", hint=f"see them with: postmaster alias show {where}"
+            f"{missing[0]} is no target of {where}",
+            hint=f"see them with: postmaster alias show {word(where)}",
         )
     wanted = [one for one in before.targets if one not in remove]
     wanted += [one for one in add if one not in wanted]
     if not wanted:
-        raise RuleError(f"alias {where} would have no target left", hint=f"postmaster alias remove {where}")
+        raise RuleError(
+            f"alias {where} would have no target left", hint=f"postmaster alias remove {word(where)}"
+        )
     return set_targets(change, before.address, wanted, until)
 
 
@@ -130,6 +134,6 @@ def _find(connection: Connection, where: Address) -> Alias | None:
         return None
     if node.kind == "user":
         raise ExistsError(
-            f"{where} is a user already", hint=f"let it forward: postmaster forward set {where} TARGET"
+            f"{where} is a user already", hint=f"let it forward: postmaster forward set {word(where)} TARGET"
         )
     return show(connection, where)

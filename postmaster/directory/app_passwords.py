@@ -21,6 +21,7 @@ from postmaster.directory.database import Change
 from postmaster.directory.records import AppPassword
 from postmaster.directory.schema import app_password
 from postmaster.errors import ExistsError, NotFoundError, UsageError
+from postmaster.shell import word
 
 #: What an app password can be for; `send` is submission.
 PROTOCOLS = ("imap", "pop3", "send")
@@ -51,7 +52,7 @@ def add(
     if any(one.name == name for one in list_all(change.connection, user.address)):
         raise ExistsError(
             f"{user.address} has an app password {name} already",
-            hint=f"revoke it first: postmaster user app-password revoke {user.address} '{name}'",
+            hint=f"revoke it first: postmaster user app-password revoke {word(user.address)} {word(name)}",
         )
     password = generate()
     change.insert(
@@ -83,7 +84,7 @@ def revoke(change: Change, where: Address, names: Sequence[str] = ()) -> tuple[A
         if name not in present:
             raise NotFoundError(
                 f"{where} has no app password {name}",
-                hint=f"see them with: postmaster user app-password list {where}",
+                hint=f"see them with: postmaster user app-password list {word(where)}",
             )
     gone = [present[name] for name in dict.fromkeys(names or present)]
     for one in gone:

@@ -23,8 +23,8 @@ from urllib.parse import quote
 from postmaster.directory import migrate, replaced, transfer
 from postmaster.directory.engines import LOCK_TIMEOUT, make_engine
 from postmaster.directory.schema import REVISION
-from postmaster.errors import DirectoryError, ExistsError, NotFoundError
-from postmaster.files import complete, make_folder
+from postmaster.errors import DirectoryError, ExistsError, NotFoundError, UsageError
+from postmaster.files import complete, make_folder, remedy
 from postmaster.settings import Settings
 
 MODE = 0o600
@@ -56,6 +56,10 @@ def backup(settings: Settings, file: Path, *, overwrite: bool = False) -> Backup
     source = settings.directory.file
     if source is not None and not source.exists():
         raise NotFoundError(f"there is no directory at {source}", hint="run: postmaster init")
+    if source is not None and file.exists() and file.samefile(source):
+        raise UsageError(f"{file} is the directory itself", hint="name another file")
+    if source is not None and not os.access(source, os.R_OK):
+        raise DirectoryError(f"the directory {source} cannot be read", hint="run it as root")
     if file.exists() and not overwrite:
         raise ExistsError(f"{file} is there already", hint="name another file, or add --force")
     with _plain_errors(file), complete(file, MODE) as new:
@@ -168,7 +172,7 @@ def _open(file: Path) -> sqlite3.Connection:
     """Open a file to be read alone; what an interrupted writer left is rolled back where we may."""
     mode = "rw" if os.access(file, os.W_OK) else "ro"
     return sqlite3.connect(
-        f"file:{quote(str(file))}?mode={mode}", uri=True, timeout=LOCK_TIMEOUT, isolation_level=None
+        f"file:{quote(os.fsencode(file))}?mode={mode}", uri=True, timeout=LOCK_TIMEOUT, isolation_level=None
     )
 
 
@@ -177,8 +181,12 @@ def _plain_errors(file: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
+        if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
+            raise DirectoryError(
+                f"there is no room for {file}", hint="make room, and run it again"
+            ) from error
         raise DirectoryError(f"{file} is damaged, locked or no copy of a directory: {error}") from error
     except OSError as error:
         raise DirectoryError(
-            f"{error.filename or file} cannot be used: {error.strerror}", hint="run it as root"
+            f"{error.filename or file} cannot be used: {error.strerror}", hint=remedy(error)
         ) from error

@@ -8,12 +8,13 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, Select, func, select
 
-from postmaster.address import Domain
+from postmaster.address import Address, Domain, LocalPart
 from postmaster.directory import graph
 from postmaster.directory.database import Change
 from postmaster.directory.records import Added, DomainRecord
 from postmaster.directory.schema import address, domain, sender_grant, target
 from postmaster.errors import ExistsError, InUseError, NotFoundError, RuleError
+from postmaster.shell import word
 
 NAMED_OBSTACLES = 5  # how many obstacles an error names before it counts the rest
 
@@ -74,14 +75,11 @@ def remove(change: Change, name: Domain) -> DomainRecord:
     if twins:
         obstacles.append("alias domains: " + named([str(Domain(twin)) for twin in twins]))
     if obstacles:
-        first = (
-            f"{inside[0].kind} remove {inside[0].local_part}@{name}"
-            if inside
-            else f"domain remove {Domain(twins[0])}"
-        )
+        noun = inside[0].kind if inside else "domain"
+        first = Address(name, LocalPart(inside[0].local_part)) if inside else Domain(twins[0])
         raise InUseError(
             f"domain {name} still has {'; and '.join(obstacles)}",
-            hint=f"remove them first: postmaster {first}",
+            hint=f"remove them first: postmaster {noun} remove {word(first)}",
         )
     if record.alias_of is not None:
         through = connection.execute(
@@ -108,7 +106,7 @@ def require(connection: Connection, name: Domain) -> graph.Hosted:
     """A domain that must be there. Raises NotFoundError."""
     here = graph.hosted(connection, name)
     if here is None:
-        raise NotFoundError(f"domain {name} is not hosted here", hint=f"postmaster domain add {name}")
+        raise NotFoundError(f"domain {name} is not hosted here", hint=f"postmaster domain add {word(name)}")
     return here
 
 

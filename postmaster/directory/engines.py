@@ -10,6 +10,7 @@ SQLite is in rollback-journal mode: one file is the backup.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -23,7 +24,9 @@ from sqlalchemy.exc import DatabaseError, OperationalError
 from postmaster.database_url import SCHEMES, scheme
 from postmaster.directory import postgresql
 from postmaster.errors import DirectoryError
+from postmaster.files import remedy
 from postmaster.settings import Settings
+from postmaster.shell import word
 
 LOCK_TIMEOUT = 30.0  # seconds that a command waits for another one's transaction
 INIT_HINT = "run: postmaster init"
@@ -109,7 +112,7 @@ def plain_errors(settings: Settings) -> Iterator[None]:
                 f"another command kept the directory locked for {LOCK_TIMEOUT:g} s",
                 hint="try again"
                 + (
-                    f"; see who holds it with: fuser {file}"
+                    f"; see who holds it with: fuser {word(file)}"
                     if file
                     else "; pg_stat_activity shows who holds it"
                 ),
@@ -177,11 +180,13 @@ def _check_file(file: Path, create: bool) -> None:
         return
     except OSError as error:
         raise DirectoryError(
-            f"the directory {file} cannot be opened: {error.strerror}", hint="run it as root"
+            f"the directory {file} cannot be opened: {error.strerror}", hint=remedy(error)
         ) from None
     if not stat.S_ISREG(mode):
         raise DirectoryError(f"the directory {file} is not a regular file")
     if not os.access(file, os.R_OK | os.W_OK):
+        number = errno.EROFS if os.statvfs(file).f_flag & os.ST_RDONLY else errno.EACCES
+        refusal = OSError(number, os.strerror(number))
         raise DirectoryError(
-            f"the directory {file} cannot be opened: Permission denied", hint="run it as root"
+            f"the directory {file} cannot be opened: {refusal.strerror}", hint=remedy(refusal)
         )

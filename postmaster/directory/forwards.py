@@ -14,6 +14,7 @@ from postmaster.directory.database import Change, zoned
 from postmaster.directory.records import Assigned, Forward
 from postmaster.directory.schema import account, target
 from postmaster.errors import NotFoundError, UsageError
+from postmaster.shell import word
 
 
 def set_targets(
@@ -29,7 +30,9 @@ def set_targets(
     loop or a target that does not exist.
     """
     if not targets:
-        raise UsageError("a forward needs at least one target", hint=f"postmaster forward remove {where}")
+        raise UsageError(
+            "a forward needs at least one target", hint=f"postmaster forward remove {word(where)}"
+        )
     connection = change.connection
     user = users.show(connection, where)
     before = _find(connection, user.id, user.address)
@@ -62,7 +65,7 @@ def show(connection: Connection, where: Address) -> Forward:
     forward = _find(connection, user.id, user.address)
     if forward is None:
         raise NotFoundError(
-            f"{where} forwards nothing", hint=f"postmaster forward set {where} TARGET makes it forward"
+            f"{where} forwards nothing", hint=f"postmaster forward set {word(where)} TARGET makes it forward"
         )
     return forward
 

@@ -14,6 +14,7 @@ from postmaster.directory.database import Change
 from postmaster.directory.records import Grant
 from postmaster.directory.schema import address, domain, sender_grant
 from postmaster.errors import ExistsError, NotFoundError, RuleError
+from postmaster.shell import word
 
 
 def list_all(connection: Connection) -> Iterator[Grant]:
@@ -50,7 +51,7 @@ def grant(change: Change, user: Address, other: Address) -> Grant:
     if what == owner.address:
         raise ExistsError(
             f"{owner.address} is its own address and may be sent as already",
-            hint=f"see what counts: postmaster sender explain {owner.address} {what}",
+            hint=f"see what counts: postmaster sender explain {word(owner.address)} {word(what)}",
         )
     if _find(connection, owner.id, home_id, what) is not None:
         raise ExistsError(f"{owner.address} may send as {what} already", hint="postmaster sender list")
@@ -68,7 +69,7 @@ def revoke(change: Change, user: Address, other: Address) -> Grant:
     if row is None:
         raise NotFoundError(
             f"{owner.address} has no grant to send as {what}",
-            hint=f"postmaster sender list --user {owner.address} shows its grants",
+            hint=f"postmaster sender list --user {word(owner.address)} shows its grants",
         )
     change.delete(sender_grant, row.id)
     return Grant(row.id, owner.address, what, row.created_at.replace(tzinfo=UTC))
@@ -80,7 +81,7 @@ def _home(connection: Connection, other: Address) -> tuple[int, Address]:
     if here is None:
         raise RuleError(
             f"{other.domain} is not hosted here, and nobody may send as an address elsewhere",
-            hint=f"to host it, which takes over its mail here: postmaster domain add {other.domain}",
+            hint=f"to host it, which takes over its mail here: postmaster domain add {word(other.domain)}",
         )
     return here.home_id, Address(here.home, other.without_extension.local)
 

@@ -19,6 +19,7 @@ from postmaster.address import Address, Domain, LocalPart
 from postmaster.directory.batches import batches
 from postmaster.directory.schema import address, domain, target
 from postmaster.errors import RuleError
+from postmaster.shell import word
 
 #: Postfix's virtual_alias_expansion_limit and virtual_alias_recursion_limit, both 1000 by default:
 #: past them the whole message is deferred, for every recipient.
@@ -201,7 +202,7 @@ def leads_of(ways: Ways, source: Node, targets: Iterable[Address]) -> list[Node]
         if here and node is None:
             raise RuleError(
                 f"{source.address} cannot lead to {one}: that address does not exist",
-                hint=f"make it first, for example: postmaster user add {one.without_extension}",
+                hint=f"make it first, for example: postmaster user add {word(one.without_extension)}",
             )
         if node is not None:
             found.append(node)

@@ -256,7 +256,10 @@ class Names:
 
 
 def _about(connection: Connection, name: Domain, local: LocalPart | None) -> set[int]:
-    """Entries about a domain and all in it, or about one address: under any of the names they ever had."""
+    """Entries about a domain and all in it, or about one address: under any of the names they ever had.
+
+    Of an address or a domain elsewhere, those about what led there. Raises NotFoundError.
+    """
     domain_ids = {
         row_id
         for _, row_id, row in _states(connection, domain.name, [_as_text(name.ascii)])
@@ -267,16 +270,13 @@ def _about(connection: Connection, name: Domain, local: LocalPart | None) -> set
     if local is not None:
         ids.update(
             row_id
-            for _, row_id, row in _states(connection, address.name, [_as_text(local.text)])
-            if row["local_part"] == local.text and row["domain_id"] in domain_ids
+            for _, row_id, row in _states(connection, address.name, [_as_text(local.base)])
+            if row["local_part"] == local.base and row["domain_id"] in domain_ids
         )
     else:
         ids.update(
             row_id for _, row_id, row in _states(connection, address.name) if row["domain_id"] in domain_ids
         )
-    if not ids and (local is not None or not domain_ids):
-        what = name.unicode if local is None else Address(name, local).unicode
-        raise NotFoundError(f"the history knows nothing of {what}", hint="postmaster history lists all of it")
     numbers: set[int] = set()
     rows = [(address.name, ids), (account.name, ids), (domain.name, domain_ids if local is None else set())]
     for table_name, wanted in rows:
@@ -290,11 +290,15 @@ def _about(connection: Connection, name: Domain, local: LocalPart | None) -> set
         for entry_id, _, row in _states(connection, table, [f'"{column}": {one}' for one in few]):
             if row[column] in ids:
                 numbers.add(entry_id)
-    if local is not None:
-        # Also where it was a target of others.
-        for entry_id, _, row in _states(connection, target.name, [_as_text(local.base)]):
-            if row["base"] == local.base and row["domain"] == name.ascii:
+    if local is not None or not domain_ids:
+        # Also where it was a target of others: who let mail go to an address elsewhere?
+        text = name.ascii if local is None else local.base
+        for entry_id, _, row in _states(connection, target.name, [_as_text(text)]):
+            if row["domain"] == name.ascii and (local is None or row["base"] == local.base):
                 numbers.add(entry_id)
+    if not (numbers or ids or (domain_ids and local is None)):
+        what = name.unicode if local is None else Address(name, local).unicode
+        raise NotFoundError(f"the history knows nothing of {what}", hint="postmaster history lists all of it")
     return numbers
 
 

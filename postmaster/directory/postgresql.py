@@ -13,6 +13,7 @@ from typing import Any
 from postmaster.database_url import DatabaseUrl, parse
 from postmaster.errors import DirectoryError, SettingsError
 from postmaster.settings import Settings
+from postmaster.shell import word
 
 CONNECT_TIMEOUT = 10  # seconds that a database server may take to answer
 SEND_TIMEOUT = 30000  # milliseconds until a server that acknowledges nothing is taken for gone
@@ -26,6 +27,7 @@ _HINTS = {
     "database .* does not exist": (
         "make it: createdb --owner=USER --template=template0 --encoding=UTF8 DATABASE"
     ),
+    "disk is full": "make room, and run it again",
     "password": "directory.password_file names a file with the password (0600)",
     "no encryption": "the server wants TLS: sslmode=verify-full in directory.url",
     "invalid connection option|invalid .* value": "see the parameters after ? in directory.url",
@@ -97,14 +99,14 @@ def check_secret(file: Path | None, variable: str) -> None:
     if mode & 0o077 and variable not in os.environ:
         raise DirectoryError(
             f"{file} holds the database's password and others may read it",
-            hint=f"chmod 600 {file}, or give the URL by {variable} in the environment",
+            hint=f"chmod 600 {word(file)}, or give the URL by {variable} in the environment",
         )
 
 
 def _read_secret(file: Path) -> str:
     try:
         if file.stat().st_mode & 0o077:
-            raise DirectoryError(f"others may read {file}", hint=f"chmod 600 {file}")
+            raise DirectoryError(f"others may read {file}", hint=f"chmod 600 {word(file)}")
         return file.read_text().splitlines()[0]
     except (OSError, UnicodeDecodeError, IndexError) as error:
         why = error.strerror if isinstance(error, OSError) else "no password in it"

@@ -19,6 +19,7 @@ from postmaster.directory.domains import require, require_home
 from postmaster.directory.records import Alias, DomainRecord, User
 from postmaster.directory.schema import address, domain, sender_grant, target
 from postmaster.errors import ExistsError, RuleError
+from postmaster.shell import word
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,7 @@ def rename_user(
         ]:
             raise ExistsError(
                 f"{new} is {'a user' if there.kind == 'user' else 'an alias'} already",
-                hint=f"see it with: postmaster {there.kind} show {new}",
+                hint=f"see it with: postmaster {there.kind} show {word(new)}",
             )
         _make_room(change, there)
     leading = graph.sources_of(connection, where)
@@ -105,7 +106,7 @@ def rename_domain(change: Change, old: Domain, new: Domain, *, keep_alias: bool 
     there = graph.hosted(connection, new)
     if there is not None:
         if not there.is_alias or there.home_id != before.id:
-            raise ExistsError(f"domain {new} is hosted already", hint=f"postmaster domain show {new}")
+            raise ExistsError(f"domain {new} is hosted already", hint=f"postmaster domain show {word(new)}")
         change.delete(domain, there.id)
     rows = connection.execute(
         select(target.c.id, target.c.source_id, address.c.local_part, domain.c.name)

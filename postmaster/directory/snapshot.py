@@ -142,14 +142,18 @@ def take(reading: Connection) -> Snapshot:
     query = select(*(account.c[name] for name in wanted), made).join(address, address.c.id == account.c.id)
     for row in reading.execute(query):
         leads = row.forward_until is None or row.forward_until > now
+        edges = found.edges.get(row.id, ())
+        is_locked = row.locked_at is not None
+        # What a locked user forwards out of the house stays here instead, where it goes nowhere else.
+        goes = leads and any(not is_locked or edge.to != OUTSIDE for edge in edges)
         found.mailboxes[row.id] = Mailbox(
             row.mail_id,
             row.password,
             row.created_at,
             takes=bool(row.receive) and row.id not in found.ended,
-            keeps=bool(row.keep_copy) or row.id not in found.edges or not leads,
+            keeps=bool(row.keep_copy) or not goes,
             leads=leads,
-            is_locked=row.locked_at is not None,
+            is_locked=is_locked,
         )
     for mail_id, mail in reading.execute(select(removed_mailbox.c.mail_id, removed_mailbox.c.mail)):
         found.removed[mail_id] = mail

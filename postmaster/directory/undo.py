@@ -43,6 +43,7 @@ from postmaster.directory.schema import (
     target,
 )
 from postmaster.errors import ConflictError, NotFoundError, RuleError
+from postmaster.shell import word
 
 _DATES = {
     name: {c.name for c in t.c if c.type.python_type.__name__ == "datetime"} for name, t in JOURNALLED.items()
@@ -271,7 +272,8 @@ class _Undo:
         return node.address
 
     def _name_again(self, row: RowStates) -> None:
-        """Put a target back, at the end, if the alias or forward is there and does not have it."""
+        """Put a target back in its place, or at the end where another has that, if the alias or forward is
+        there and does not have it."""
         assert row.before is not None
         there = self._connection.execute(
             select(target.c.position, target.c.local_part, target.c.domain).where(
@@ -283,7 +285,9 @@ class _Undo:
             if not there:
                 self._say(f"{self._names.of(row)} leads elsewhere or nowhere now, and stays so", None)
             return
-        values = {**_typed(target, row.before), "position": 1 + max(one.position for one in there)}
+        values, taken = _typed(target, row.before), {one.position for one in there}
+        if values["position"] in taken:
+            values["position"] = 1 + max(taken)
         self._change.restore(target, values)
         self._touched.add(values["source_id"])
 
@@ -379,7 +383,7 @@ class _Undo:
                 step.say(f"the app password {values['name']} of {whose} stays revoked")
                 return
             if values[secret] != "":
-                step.say(f"{whose} has no password now; postmaster user password {whose} gives one")
+                step.say(f"{whose} has no password now; postmaster user password {word(whose)} gives one")
             values[secret] = ""
         step.made[row.table].append(values)
         step.turn(row)
@@ -399,7 +403,7 @@ class _Undo:
         if "locked_at" in back and back["locked_at"] is None and not self._restores:
             del back["locked_at"]
             whose = self._names.of(row)
-            step.say(f"{whose} stays locked", f"postmaster user unlock {whose}")
+            step.say(f"{whose} stays locked", f"postmaster user unlock {word(whose)}")
         self._compare(entry, row, present, set(back) - (set() if self._restores else _credentials(row)))
         if any(present[name] != value for name, value in back.items()):
             step.changed[row.table].append((present, back))
@@ -460,7 +464,7 @@ class _Undo:
         ).scalar()
         whose = self._names.of(row)
         thing = f"{KINDS[row.table]} of {whose}" if row.table not in ("domain", "address") else whose
-        by, hint = "", f"postmaster history {whose} shows what was done"
+        by, hint = "", f"postmaster history {word(whose)} shows what was done"
         if later is not None:
             since = history.entry(self._connection, later)
             by = f" since, by entry {later} ({since.command})"
@@ -509,10 +513,12 @@ class _Undo:
             there = graph.find_many(self._connection, wheres)
             lost = [where for where in wheres if where not in there]
             for where, leading in graph.sources_of_many(self._connection, name, lost).items():
+                node = ways.node(leading[0])
+                noun = "forward" if node is not None and node.kind == "user" else "alias"
                 raise ConflictError(
                     f"it cannot be undone any more: {named(sorted({one.unicode for one in leading}))} would"
                     f" lead to {where}, which would not exist",
-                    hint=f"give it another target first: postmaster alias show {leading[0].unicode}",
+                    hint=f"give it another target first: postmaster {noun} set {word(leading[0])} ADDRESS",
                 )
 
     def _node(self, number: int) -> graph.Node | None:

@@ -32,6 +32,7 @@ from postmaster.directory.schema import (
 )
 from postmaster.errors import PasswordError, RuleError, UsageError
 from postmaster.settings import MailSettings
+from postmaster.shell import word
 
 #: What can be switched for a user, each on its own.
 SWITCHES = ("login", "imap", "pop3", "send", "receive")
@@ -225,7 +226,8 @@ def unlock(
     user = show(change.connection, where)
     if user.locked_at is None:
         raise RuleError(
-            f"{user.address} is not locked", hint=f"a new password: postmaster user password {user.address}"
+            f"{user.address} is not locked",
+            hint=f"a new password: postmaster user password {word(user.address)}",
         )
     if password_hash == _locked_with(change.connection, user.address):
         raise PasswordError("that is the hash that the account was locked with", hint=_ANOTHER)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from postmaster.errors import PostmasterError
 from postmaster.health.finding import OK, Context, Finding, Measure, Severity
 from postmaster.health.ranges import at_most
+from postmaster.shell import word
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -54,7 +55,7 @@ def quotas(context: Context, reading: Connection) -> Iterator[Finding]:
         message = f"{shares[login]:.0f} % of {found[login][1] >> 10} MiB are in use"
         yield Finding(
             *("directory", login, code, Severity.warning, message),
-            f"postmaster user set {login} --quota SIZE, or ask them to delete",
+            f"postmaster user set {word(login)} --quota SIZE, or ask them to delete",
             (measure,),
         )
     measures = (Measure("looked_at", len(shares), "", minimum=0), Measure("full", len(full), "", minimum=0))
@@ -83,7 +84,7 @@ def locked(reading: Connection) -> Finding:
     return Finding(
         *("directory", "locked", "accounts-locked", Severity.warning),
         f"{number} locked: {', '.join(first)}{more}",
-        f"postmaster user unlock {first[0]}; or postmaster health ack directory/locked --until DATE",
+        f"postmaster user unlock {word(first[0])}; or postmaster health ack directory/locked --until DATE",
         (measure,),
     )
 

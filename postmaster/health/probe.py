@@ -25,6 +25,7 @@ from postmaster.directory import probe as probes
 from postmaster.errors import NotFoundError, PostmasterError, RightsError, ServerError
 from postmaster.files import make_folder, replace
 from postmaster.settings import Settings
+from postmaster.shell import word
 
 if TYPE_CHECKING:
     from postmaster.address import Address
@@ -83,11 +84,11 @@ def lasting_account(settings: Settings) -> Account | None:
     address = settings.health.probe_address
     if not address:
         return None
-    path, hint = password_file(settings), f"postmaster health probe-account {address}"
+    path, hint = password_file(settings), f"postmaster health probe-account {word(address)}"
     try:
         with path.open("rb") as file:
             if os.fstat(file.fileno()).st_mode & 0o077:
-                raise RightsError(f"others may read {path}", hint=f"chmod 600 {path}; {hint} --renew")
+                raise RightsError(f"others may read {path}", hint=f"chmod 600 {word(path)}; {hint} --renew")
             password = file.read(FILE_LIMIT).decode("utf-8", "replace").rstrip("\r\n")
     except OSError as error:
         raise NotFoundError(f"the probe's password in {path}: {error.strerror}", hint=hint) from None

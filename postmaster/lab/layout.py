@@ -19,6 +19,7 @@ from postmaster.settings import (
     Settings,
     StateSettings,
 )
+from postmaster.shell import word
 
 MARKER = "lab.json"  # says that a folder is a lab, and keeps its outbound port
 DOMAIN = "lab.test"  # RFC 2606
@@ -149,5 +150,5 @@ def check_path(root: Path) -> None:
         if parent.is_dir() and not parent.stat().st_mode & 0o001:
             raise ServerError(
                 f"the servers' users cannot pass through {parent}",
-                hint=f"chmod o+x {parent}, or use another folder",
+                hint=f"chmod o+x {word(parent)}, or use another folder",
             )

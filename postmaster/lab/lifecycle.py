@@ -36,6 +36,7 @@ from postmaster.setup.apply import write as write_setup
 from postmaster.setup.options import SetupOptions
 from postmaster.setup.plan import make_plan
 from postmaster.setup.prove import greet
+from postmaster.shell import word
 
 STOP_PATIENCE = 15.0  # seconds until a server that does not end is killed
 
@@ -141,7 +142,9 @@ def _existing(directory: Path) -> tuple[Layout, dict[str, int]]:
     layout = _layout(directory)
     ports = base.read_marker(layout)
     if ports is None or not {*SERVICES, "outbound"} <= ports.keys():
-        raise NotFoundError(f"{directory} is no lab", hint=f"postmaster lab start {directory} makes one")
+        raise NotFoundError(
+            f"{directory} is no lab", hint=f"postmaster lab start {word(directory)} makes one"
+        )
     return layout, ports
 
 

@@ -24,10 +24,11 @@ from postmaster.directory import removed, undo, users
 from postmaster.directory.database import Directory
 from postmaster.directory.records import Removed, RemovedMailbox, User
 from postmaster.errors import NotFoundError, PartialError, PostmasterError, ServerError, UsageError
-from postmaster.files import make_folder
+from postmaster.files import make_folder, remedy
 from postmaster.lifecycle.folders import TRASH, Folders, open_folders
 from postmaster.lifecycle.rename import end_sessions
 from postmaster.lifecycle.steps import Progress, take
+from postmaster.shell import word
 
 WAYS = ("trash", "keep", "delete")  # what becomes of the mail
 LOCK = "mail.lock"  # in the state directory
@@ -116,7 +117,8 @@ def restore(
             which = "" if account_id is None else f"of number {account_id} "
             raise NotFoundError(
                 f"no removed user {which}had the address {where}",
-                hint="postmaster user trash list shows who did",
+                hint="postmaster user trash list shows who did; where the mail was deleted, undo the removal:"
+                f" postmaster history {word(where)}",
             )
         one = found[-1]
         notes: tuple[str, ...] = ()
@@ -192,7 +194,7 @@ def _alone(directory: Directory) -> Iterator[None]:
         make_folder(path.parent, 0o755)
         descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as error:
-        raise ServerError(f"{path} cannot be used: {error.strerror}", hint="run it as root") from error
+        raise ServerError(f"{path} cannot be used: {error.strerror}", hint=remedy(error)) from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
@@ -322,6 +324,6 @@ def _place(directory: Directory, mail_id: str) -> Path | None:
 def parse_age(text: str) -> timedelta:
     """`30d`, `2w`, `12h`. Raises UsageError."""
     units = {"h": 1, "d": 24, "w": 168}
-    if not text[:-1].isdigit() or len(text) > 6 or text[-1:] not in units:
-        raise UsageError(f"{text!r} is no age", hint="for example 30d, 4w or 12h")
+    if not (text[:-1].isdecimal() and text.isascii()) or len(text) > 6 or text[-1:] not in units:
+        raise UsageError(f"{text[:60]!r} is no age", hint="for example 30d, 4w or 12h")
     return timedelta(hours=int(text[:-1]) * units[text[-1]])

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from postmaster.errors import UsageError
 from postmaster.postfix.tokens import Token, internal, quote, scan, split
+from postmaster.shell import word
 
 NAME_CHARACTERS = 255
 TARGET_CHARACTERS = 4096
@@ -102,7 +103,9 @@ def entry_text(name: str, targets: Sequence[str]) -> bytes:
     """A line for an alias. Raises UsageError."""
     check_name(name)
     if not targets:
-        raise UsageError("an alias needs at least one target", hint=f"postmaster local alias remove {name}")
+        raise UsageError(
+            "an alias needs at least one target", hint=f"postmaster local alias remove {word(name)}"
+        )
     wanted = [read_target(target) for target in targets]
     key = name if set(name) <= _PLAIN - set("!%@") else _quoted(name)
     line = f"{key}: {', '.join(map(target_text, wanted))}\n".encode("utf-8", "surrogateescape")
@@ -148,6 +151,11 @@ def target_text(target: str) -> str:
         plain = target.removeprefix(INCLUDE)
         return target if target.startswith(INCLUDE) and set(plain) <= _PLAIN else _quoted(target)
     return quote(target)
+
+
+def typed(target: str) -> str:
+    """A target without quotes as `read_target` takes it."""
+    return target if target.startswith(("|", "/", "~", INCLUDE)) else target_text(target)
 
 
 def _quoted(text: str) -> str:

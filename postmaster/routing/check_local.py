@@ -18,15 +18,16 @@ from pathlib import Path
 from postmaster.errors import ServerError
 from postmaster.files import read_regular
 from postmaster.postfix.postconf import split_list
-from postmaster.postfix.tokens import split
+from postmaster.postfix.tokens import quote, split
 from postmaster.routing import alias_database, alias_file
 from postmaster.routing.alias_database import AliasFile
 from postmaster.routing.alias_file import Part
 from postmaster.routing.check.finding import Finding
 from postmaster.routing.circles import circles
-from postmaster.routing.forward_file import Account, ForwardFile, find_forward, find_user, paths
+from postmaster.routing.forward_file import NOT_A_FILE, Account, ForwardFile, find_forward, find_user, paths
 from postmaster.routing.local import INCLUDE_BYTES
 from postmaster.routing.server import Server
+from postmaster.shell import word
 
 #: Code -> what it means.
 LOCAL_CODES = {
@@ -49,7 +50,7 @@ def check_aliases(server: Server, files: Sequence[AliasFile]) -> Iterator[Findin
     names: dict[str, tuple[AliasFile, Part]] = {}
     for file in files:
         parts = alias_database.read(file)
-        yield from _file_itself(file)
+        yield from _file_itself(server, file)
         seen: set[str] = set()
         for part in alias_file.entries(parts):
             where = f"{file.path}:{part.line}"
@@ -71,7 +72,7 @@ def check_aliases(server: Server, files: Sequence[AliasFile]) -> Iterator[Findin
                 "missing_role",
                 role,
                 f"there is no alias {role}: its mail " + _fate(role),
-                f"postmaster local alias set {role} ADDRESS",
+                f"postmaster local alias set {word(role)} ADDRESS",
             )
 
 
@@ -114,14 +115,17 @@ def _forward(server: Server, file: ForwardFile, account: Account) -> Iterator[Fi
             "passed_over",
             str(file.path),
             f"local(8) passes it over and delivers to the mailbox: {file.refusal}",
-            f"chown {account.name} {file.path}; chmod 0600 {file.path}",
+            _taken(file, account),
         )
         return
     if file.mode & 0o020:
-        yield _writable(file.path, "the group may write it")
+        yield _writable(file.path, "the group may write it", account)
     if not file.targets:
         yield Finding(
-            "syntax", str(file.path), "it names no target, so mail goes to the mailbox", f"rm {file.path}"
+            "syntax",
+            str(file.path),
+            "it names no target, so mail goes to the mailbox",
+            f"rm {word(file.path)}",
         )
     for number, line in file.lines:
         where = f"{file.path}:{number}"
@@ -130,7 +134,19 @@ def _forward(server: Server, file: ForwardFile, account: Account) -> Iterator[Fi
         yield from _targets(server, None, split(line), where, {}, frozenset(), account)
 
 
-def _file_itself(file: AliasFile) -> Iterator[Finding]:
+def _taken(file: ForwardFile, account: Account) -> str:
+    """What makes local(8) take a forward file.
+
+    Its owner can put a link to any file there at any moment, so nothing here follows one as root.
+    """
+    if file.refusal == NOT_A_FILE:
+        aside = f"{file.path}.old"
+        return f"mv -T {word(file.path)} {word(aside)}; let {account.name} write a plain file there"
+    mine = f"chown -h {word(account.name)} {word(file.path)}"
+    return f"{mine}; runuser -u {word(account.name)} -- chmod 0600 {word(file.path)}"
+
+
+def _file_itself(server: Server, file: AliasFile) -> Iterator[Finding]:
     if not file.is_used:
         remedy = f"add {file.table} to alias_maps"
         yield Finding(
@@ -146,16 +162,17 @@ def _file_itself(file: AliasFile) -> Iterator[Finding]:
             "not_built",
             str(file.built),
             "it is missing or older than the file it is made of: local(8) does not see the last changes",
-            f"postalias {file.table}",
+            f"postalias -c {word(server.config_directory)} {word(file.table)}",
         )
     for path in (file.path, file.built):
         if path is not None and path.exists() and path.stat().st_mode & 0o022:
             yield _writable(path, "others than its owner may write it")
 
 
-def _writable(path: Path, why: str) -> Finding:
+def _writable(path: Path, why: str, account: Account | None = None) -> Finding:
     message = f"{why}, and with it run commands with the rights of its owner"
-    return Finding("rights", str(path), message, f"chmod go-w {path}")
+    by = "" if account is None else f"runuser -u {word(account.name)} -- "
+    return Finding("rights", str(path), message, f"{by}chmod go-w {word(path)}")
 
 
 def _targets(
@@ -217,14 +234,18 @@ def _path(server: Server, target: str, where: str, kind: str, account: Account |
     if text.endswith("/"):
         folder = Path(text)
         if not folder.parent.is_dir():
-            yield Finding("file", where, f"the folder {folder.parent} is not there", f"mkdir {folder.parent}")
+            yield Finding(
+                "file", where, f"the folder {folder.parent} is not there", f"mkdir {word(folder.parent)}"
+            )
         return
     path = Path(text)
     try:
         status = path.stat()
     except OSError:
         if not path.parent.is_dir():
-            yield Finding("file", where, f"the folder {path.parent} is not there", f"mkdir {path.parent}")
+            yield Finding(
+                "file", where, f"the folder {path.parent} is not there", f"mkdir {word(path.parent)}"
+            )
         return
     if stat.S_ISDIR(status.st_mode):
         yield Finding("file", where, f"{path} is a folder", f"write it as {path}/ for a maildir")
@@ -276,7 +297,7 @@ def _address(
                 "dead_target",
                 where,
                 f"{target} is neither an alias nor a user: mail is returned to its sender",
-                f"postmaster local alias set {user} ADDRESS, or take it out",
+                f"postmaster local alias set {word(user)} ADDRESS, or take it out",
             )
         return
     from postmaster.routing import reception
@@ -287,7 +308,7 @@ def _address(
             "dead_target",
             where,
             f"{address} does not take mail: {verdict.code} {verdict.text}",
-            f"postmaster address explain {address}",
+            f"postmaster address explain {word(quote(address))}",
         )
 
 
@@ -323,7 +344,7 @@ def _circles(server: Server, names: dict[str, tuple[AliasFile, Part]]) -> Iterat
             "loop",
             f"{file.path}:{part.line}",
             f"mail goes in a circle: {' → '.join([*circle, circle[0]])}",
-            f"postmaster local alias set {circle[0]} ADDRESS",
+            f"postmaster local alias set {word(circle[0])} ADDRESS",
         )
 
 

@@ -17,12 +17,14 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
+from postmaster.errors import RightsError
 from postmaster.files import read_regular
 from postmaster.postfix import macros
 from postmaster.postfix.postconf import split_list
 from postmaster.postfix.tokens import split
 
 BYTES = 1 << 20  # of a file that is looked at
+NOT_A_FILE = "it is not a regular file"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,10 +93,15 @@ def paths(forward_path: str, account: Account, extension: str, domain: str) -> l
 
 
 def find_forward(forward_path: str, account: Account, extension: str, domain: str) -> ForwardFile | None:
-    """The file that counts for a user, None where there is none."""
+    """The file that counts for a user, None where there is none. Raises RightsError for who may not look."""
     for path, has_extension in paths(forward_path, account, extension, domain):
         try:
             status = path.lstat()
+        except PermissionError:
+            hint = (
+                "run it as root" if os.geteuid() else f"root itself may not; as {account.name} it may be seen"
+            )
+            raise RightsError(f"this user may not look for {path}", hint=hint) from None
         except (OSError, ValueError):
             continue
         return _read(path, has_extension, status, account)
@@ -104,7 +111,7 @@ def find_forward(forward_path: str, account: Account, extension: str, domain: st
 def _read(path: Path, has_extension: bool, status: os.stat_result, account: Account) -> ForwardFile:
     refusal = None
     if not stat.S_ISREG(status.st_mode):
-        refusal = "it is not a regular file"
+        refusal = NOT_A_FILE
     elif status.st_uid not in (0, account.uid):
         refusal = f"it belongs to uid {status.st_uid}, not to {account.name} or root"
     elif status.st_mode & 0o002:

@@ -29,6 +29,7 @@ from postmaster.postfix.tokens import unquote
 from postmaster.routing.reception import RESTRICTIONS
 from postmaster.routing.server import Server, open_server
 from postmaster.settings import Settings
+from postmaster.shell import word
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -90,8 +91,8 @@ def explain(settings: Settings, login: Address, sender: Address | None) -> Sende
         if sender is not None and rule in (NOT_OWNED, UNKNOWN_SENDER) and _is_foreign(truth, sender):
             notes.append(
                 f"{sender.domain} is not hosted here, and grants are for hosted domains alone; to host it"
-                f" (postmaster domain add {sender.domain}) would take over its mail on this server: what is"
-                " sent to it from here would stay here"
+                f" (postmaster domain add {word(sender.domain)}) would take over its mail on this server:"
+                " what is sent to it from here would stay here"
             )
         try:
             differences = tuple(server.tables.differences()) if server.running else ()
@@ -173,14 +174,14 @@ def _user(truth: Connection | None, login: Address) -> User | None:
 def _closed(login: Address, user: User | None) -> Iterator[tuple[str, str]]:
     """(why a login may not send, what opens it again), for everything that is in the way."""
     if user is None:
-        yield "there is no such user", f"postmaster user add {login}"
+        yield "there is no such user", f"postmaster user add {word(login)}"
         return
     if user.locked_at is not None:
-        yield "it is locked", f"postmaster user unlock {user.address}"
+        yield "it is locked", f"postmaster user unlock {word(user.address)}"
     if user.until is not None and user.until <= datetime.now(UTC):
-        yield "it has ended", f"postmaster user set {user.address} --until none"
+        yield "it has ended", f"postmaster user set {word(user.address)} --until none"
     if not (user.login and user.send):
-        yield "it is switched off", f"postmaster user set {user.address} --login --send"
+        yield "it is switched off", f"postmaster user set {word(user.address)} --login --send"
 
 
 def _changes(
@@ -191,16 +192,16 @@ def _changes(
     if rule == MAY_NOT_SEND:
         return
     if rule == GRANT and sender is not None:
-        yield f"postmaster sender revoke {login} {sender.without_extension}"
+        yield f"postmaster sender revoke {word(login)} {word(sender.without_extension)}"
     elif rule == DOMAIN_GRANT and sender is not None:
-        yield f"postmaster sender revoke {login} @{sender.domain}"
+        yield f"postmaster sender revoke {word(login)} @{word(sender.domain)}"
     elif rule in (NOT_OWNED, UNKNOWN_SENDER) and sender is not None:
         if _is_foreign(truth, sender):
             return  # nothing turns the answer round without taking that domain's mail
-        yield f"postmaster sender grant {login} {sender.without_extension}"
-        yield f"postmaster sender grant {login} @{sender.domain}"
+        yield f"postmaster sender grant {word(login)} {word(sender.without_extension)}"
+        yield f"postmaster sender grant {word(login)} @{word(sender.domain)}"
     elif rule in (OWN, NULL_SENDER):
-        yield f"postmaster user set {login} --no-send"
+        yield f"postmaster user set {word(login)} --no-send"
 
 
 def _is_foreign(truth: Connection | None, sender: Address) -> bool:

@@ -26,6 +26,7 @@ from postmaster.process import DEFAULT_TIMEOUT
 from postmaster.settings import Settings
 from postmaster.setup.options import SetupOptions
 from postmaster.setup.plan import postmaster_address
+from postmaster.shell import word
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -147,12 +148,12 @@ def require_postmaster(settings: Settings, options: SetupOptions) -> None:
     if here and node is None:
         raise RuleError(
             f"{wanted} does not exist, so undeliverable bounces would be lost",
-            hint=f"postmaster user add {wanted}",
+            hint=f"postmaster user add {word(wanted)}",
         )
     if not here:
         raise RuleError(
             f"{wanted} is not in the directory: a bounce that cannot be delivered must not leave the house",
-            hint=f"postmaster domain add {wanted.domain}",
+            hint=f"postmaster domain add {word(wanted.domain)}",
         )
 
 

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from postmaster.errors import UsageError
 
 _RELATIVE = re.compile(r"(\d{1,6}) ?(s|m|min|h|d|w)", re.ASCII)
+_LATEST = 253_402_214_400.0  # 9999-12-31: every zone has a date for it
 _UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
@@ -26,13 +27,18 @@ def moment(text: str, now: float) -> float:
     if given == "yesterday":
         return (midnight - timedelta(days=1)).timestamp()
     if found := _RELATIVE.fullmatch(given):
-        return now - int(found[1]) * _UNITS[found[2]]
+        return _known(now - int(found[1]) * _UNITS[found[2]])
     try:
         if re.fullmatch(r"\d\d:\d\d(:\d\d)?", given, re.ASCII):
             parts = [int(part) for part in given.split(":")]
             return midnight.replace(hour=parts[0], minute=parts[1], second=(*parts, 0)[2]).timestamp()
-        return datetime.fromisoformat(given).timestamp()
+        return _known(datetime.fromisoformat(given).timestamp())
     except (ValueError, OverflowError, OSError):
         raise UsageError(
-            f"{text!r} is no time", hint="use today, yesterday, 2h, 3d, 2026-05-28 or 2026-05-28T20:15"
+            f"{text[:60]!r} is no time", hint="use today, yesterday, 2h, 3d, 2026-05-28 or 2026-05-28T20:15"
         ) from None
+
+
+def _known(seconds: float) -> float:
+    """The same moment, or the first or last that a date can be made of."""
+    return min(max(0.0, seconds), _LATEST)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import dataclass
 from datetime import datetime
 
 from postmaster.postfix import events as postfix
 from postmaster.postfix.reasons import reason
 from postmaster.queue.recorded import Act
+from postmaster.shell import word
 from postmaster.trace.history import History, Outcome
 
 ORDER = (
@@ -159,12 +159,12 @@ def _remedy(worst: str, outcomes: list[Outcome], found: History) -> str:
     kept = act.kept if act is not None else None
     match worst:
         case "deleted" if kept is not None and kept.restored_as is not None:
-            return f"see what became of it since: postmaster trace {kept.restored_as}"
+            return f"see what became of it since: postmaster trace {word(kept.restored_as)}"
         case "deleted" if kept is not None:
-            return f"bring it back: postmaster queue trash restore {kept.number}"
+            return f"bring it back: postmaster queue trash restore {word(kept.number)}"
         case "redirected" if act is not None:
-            which = f" --message-id {shlex.quote(found.message_id)}" if found.message_id else ""
-            return f"see what became of it there: postmaster trace {act.address}{which}"
+            which = f" --message-id {word(found.message_id)}" if found.message_id else ""
+            return f"see what became of it there: postmaster trace {word(act.address)}{which}"
         case "deferred" | "queued" if queue_id:
             return f"postmaster queue show {queue_id}; try again now: postmaster queue flush {queue_id}"
         case "held" if queue_id:

@@ -216,7 +216,7 @@ def test_an_address_made_again_starts_with_an_empty_mailbox(lab: Lab, domain: st
     done = lab.postmaster("user", "remove", amy, "--yes")
     a_user(lab, amy)
     assert lab.mailbox(amy) == []
-    assert f"undo: postmaster user restore {amy}" in done.stderr
+    assert f"undo: postmaster --config {lab.status.settings_file} user restore {amy}" in done.stderr
 
 
 def test_mail_beyond_the_quota_comes_back(lab: Lab, domain: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pwd
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -311,6 +312,60 @@ def test_each_fault_of_a_forward_file_is_found(house: Lab) -> None:
             ("syntax", file.name),
         ]
     )
+
+
+def test_the_remedies_for_a_forward_file_mend_it_and_follow_no_link(house: Lab) -> None:
+    file = forward(house, FIRST, "root\n", 0o666)
+    os.chown(file, pwd.getpwnam("mail").pw_uid, -1)
+    (row,) = findings(house, "local", "forward", "check", FIRST)
+    assert row["code"] == "passed_over"
+    run(["sh", "-c", row["remedy"]])
+    assert findings(house, "local", "forward", "check", FIRST) == []
+    file.chmod(0o620)
+    (row,) = findings(house, "local", "forward", "check", FIRST)
+    assert row["code"] == "rights"
+    run(["sh", "-c", row["remedy"]])
+    assert findings(house, "local", "forward", "check", FIRST) == []
+    precious = house.root / "it's precious"
+    precious.write_text("root's\n")
+    precious.chmod(0o600)
+    file.unlink()
+    file.symlink_to(precious)
+    (row,) = findings(house, "local", "forward", "check", FIRST)
+    run(["sh", "-c", row["remedy"].partition(";")[0]])
+    assert findings(house, "local", "forward", "check", FIRST) == []
+    assert (precious.stat().st_uid, precious.stat().st_mode & 0o777) == (0, 0o600)
+    file.with_name(f"{file.name}.old").unlink()
+
+
+def test_a_target_that_a_shell_would_run_is_quoted_in_the_remedy(house: Lab) -> None:
+    hosted, mark = f"f{next(_numbers)}.test", house.root / "run"
+    with house.change() as make:
+        make.domain(hosted)
+    forward(house, FIRST, f'"$(touch {mark})"@{hosted}\n', 0o600)
+    (row,) = findings(house, "local", "forward", "check", FIRST)
+    command, *words = shlex.split(row["remedy"])
+    assert (command, words[:2]) == ("postmaster", ["address", "explain"])
+    run(["sh", "-c", row["remedy"].replace("postmaster", "true", 1)])
+    assert not mark.exists()
+    assert "refused at the door" in house.postmaster(*words).stdout
+
+
+def test_an_alias_with_odd_targets_comes_back_as_it_was(house: Lab) -> None:
+    file = house.settings.postfix.config_directory / "aliases"
+    targets = [
+        '"a b"@elsewhere.test',
+        "|/bin/cat > '/var/tmp/x y'",
+        ":include:/var/tmp/li st",
+        "/var/tmp/b'x",
+    ]
+    set_alias(house, "o'dd name", *targets)
+    before = file.read_text()
+    done = house.postmaster("local", "alias", "remove", "o'dd name", "--yes")
+    assert file.read_text() != before
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("undo: ")]
+    house.postmaster(*shlex.split(line)[4:])
+    assert file.read_text() == before
 
 
 def test_wrong_words_are_refused_in_one_line(house: Lab) -> None:

@@ -17,6 +17,7 @@ from postmaster.cli.state import (
     confirm,
     print_record,
     say,
+    say_way_back,
     state_of,
 )
 from postmaster.render.output import Format
@@ -93,7 +94,7 @@ def restore(
             ) from error
     removed = forget_replaced(settings, [file])
     if done.before is not None and output is Format.table:
-        say(f"undo: postmaster directory restore {done.before}")
+        say_way_back("directory", "restore", done.before)
     print_record(
         output,
         {
@@ -109,7 +110,7 @@ def restore(
     if failed:
         raise PartialError(
             f"it is restored, but not all mail is where it belongs: {'; '.join(failed)}",
-            hint="what is left is done by the next: postmaster user trash purge",
+            hint="mend that, then: postmaster user trash purge --unfinished",
         )
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from postmaster.cli.directory.replaced import forget_replaced
-from postmaster.cli.state import DryRun, Output, Yes, bar, confirm, print_record, say, state_of
+from postmaster.cli.state import DryRun, Output, Yes, bar, confirm, print_record, say_way_back, state_of
 from postmaster.render.output import Format
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
@@ -66,8 +66,8 @@ def copy(
             done = transfer.copy(come_from, go_to, replace_rows=replace, progress=progress)
         rows, entry, before = done.rows, done.entry, done.before
         if before is not None and output is Format.table:
-            way = f"--to-password-file {to_password_file} " if to_password_file else ""
-            say(f"undo: postmaster directory copy --replace {way}{before} {target}")
+            way = ("--to-password-file", to_password_file) if to_password_file else ()
+            say_way_back("directory", "copy", "--replace", *way, before, target)
         transfer.publish_copy(settings, go_to)
         named = (come_from.directory.file, go_to.directory.file)
         removed = forget_replaced(settings, [one for one in named if one is not None])

@@ -32,6 +32,7 @@ from postmaster.cli.state import (
 )
 from postmaster.errors import ConfirmationError, ConflictError, PartialError, PostmasterError, RuleError
 from postmaster.render.output import Format
+from postmaster.shell import word
 
 if TYPE_CHECKING:
     from postmaster.directory.merge import Plan
@@ -108,7 +109,8 @@ def apply(
         if deletes > max_deletes and not dry_run:
             raise ConfirmationError(
                 f"{deletes} entries would be deleted, more than {max_deletes}",
-                hint=f"look with: postmaster directory diff {file}; then add --max-deletes {deletes}",
+                hint=f"look with: postmaster directory diff {word(file)}; then add"
+                f" --max-deletes {word(deletes)}",
             )
         if plan.differences and not dry_run:
             confirm(f"Bring this about: {_summary(plan)}?", yes=yes)
@@ -158,7 +160,7 @@ def apply(
     if failed:
         raise PartialError(
             f"the directory is as the file says, but not everything else could be done: {'; '.join(failed)}",
-            hint="what is left is done by the next: postmaster user trash purge",
+            hint="mend that, then: postmaster user trash purge --unfinished",
         )
 
 

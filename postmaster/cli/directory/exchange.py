@@ -32,6 +32,7 @@ from postmaster.cli.state import (
     state_of,
 )
 from postmaster.errors import ExistsError, PartialError, RuleError, UsageError
+from postmaster.files import remedy
 from postmaster.render.output import Format
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def export(
                 os.fsync(opened.fileno())
             new.replace(file)
         except OSError as error:
-            raise UsageError(f"{file} cannot be written: {error.strerror}") from None
+            raise UsageError(f"{file} cannot be written: {error.strerror}", hint=remedy(error)) from None
         finally:
             new.unlink(missing_ok=True)
     say(f"{count} entries in {file}")

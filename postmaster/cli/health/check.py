@@ -18,6 +18,7 @@ from postmaster.cli.health.sending import as_mail, send_report
 from postmaster.cli.state import say, state_of
 from postmaster.errors import PostmasterError, UsageError
 from postmaster.render.output import Column, Format, write_line, write_record, write_rows
+from postmaster.shell import word
 
 if TYPE_CHECKING:
     from postmaster.health.finding import Finding
@@ -148,7 +149,7 @@ def _check_target(path: Path) -> None:
     if path.exists() and not path.is_file():
         raise UsageError(f"{path} is no file that could be replaced", hint="print it instead")
     if not path.resolve().parent.is_dir():
-        raise UsageError(f"the folder of {path} does not exist", hint=f"mkdir -p {path.parent}")
+        raise UsageError(f"the folder of {path} does not exist", hint=f"mkdir -p {word(path.parent)}")
 
 
 def _judged(findings: Sequence[Finding], given: Sequence[Threshold]) -> Sequence[Finding]:

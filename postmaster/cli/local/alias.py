@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from postmaster.cli.findings import print_findings
-from postmaster.cli.state import DryRun, Output, Yes, confirm, print_record, print_rows, say, state_of
+from postmaster.cli.state import (
+    DryRun,
+    Output,
+    Yes,
+    confirm,
+    print_record,
+    print_rows,
+    say_way_back,
+    state_of,
+)
 from postmaster.errors import NotFoundError, PostmasterError
 from postmaster.render.output import Column, Format
 from postmaster.settings import Settings
@@ -123,9 +132,10 @@ def remove(
         confirm(f"Remove the alias {name} from {chosen.path}?", yes=yes)
     alias_database.change(settings, chosen, lambda parts: alias_file.remove(parts, name), keep=not dry_run)
     if not dry_run:
-        import shlex
-
-        say(f"undo: postmaster local alias set {shlex.join([name, *targets])}")
+        words = [name, *map(alias_file.typed, targets)]
+        way = [] if file is None else ["--file", str(file)]
+        way += ["--"] if any(one.startswith("-") for one in words) else []
+        say_way_back("local", "alias", "set", *way, *words)
     print_record(
         output, {"name": name.lower(), "targets": targets, "file": chosen.path, "removed": not dry_run}
     )

@@ -21,6 +21,7 @@ from postmaster.cli.user.options import Generate, HashStdin, PasswordStdin, Wher
 from postmaster.directory.sizes import parse_size
 from postmaster.errors import UsageError
 from postmaster.render.output import Column, Format, cell, size
+from postmaster.shell import word
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -131,7 +132,7 @@ def list_(
     from postmaster.lifecycle import use
     from postmaster.lifecycle.folders import open_folders
 
-    only = parse_domain(domain) if domain else None
+    only = None if domain is None else parse_domain(domain)
     state = state_of(context)
 
     def as_row(user: User) -> dict[str, Any]:
@@ -226,7 +227,7 @@ def password(
         with directory.change() as change:
             user = users.set_password(change, where, hashed)
     if user.locked_at is not None:
-        say(f"{user.address} stays locked: postmaster user unlock {user.address}")
+        say(f"{user.address} stays locked: postmaster user unlock {word(user.address)}")
     print_record(output, {"address": user.address.unicode, "scheme": user.scheme, **generated})
 
 

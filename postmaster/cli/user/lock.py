@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from postmaster.address import parse_address
-from postmaster.cli.state import Output, Reason, Yes, confirm, print_record, progress, say, state_of
+from postmaster.cli.state import Output, Reason, Yes, confirm, held_of, print_record, progress, say, state_of
 from postmaster.cli.user.options import Generate, HashStdin, PasswordStdin, Where, ask_secret
 from postmaster.errors import PartialError
 from postmaster.render.output import Format, moment
+from postmaster.shell import word
 
 if TYPE_CHECKING:
     from postmaster.lifecycle.lock import Locked
@@ -52,7 +53,7 @@ def lock(
         done = locking.lock(directory, where, since=begin, reason=reason, progress=progress())
     print_record(output, _for_people(done) if output is Format.table else row(done))
     if output is Format.table:
-        say(f"open it again with a new password: postmaster user unlock {done.user.address}")
+        say(f"open it again with a new password: postmaster user unlock {word(done.user.address)}")
     if done.failed:
         raise PartialError(
             f"{done.user.address} is locked, but not everything could be done: {'; '.join(done.failed)}",
@@ -89,7 +90,9 @@ def unlock(
         with directory.read() as reading:
             user = users.show(reading, where)  # before anybody is asked for a password
         if user.locked_at is None:
-            raise RuleError(f"{user.address} is not locked", hint=f"postmaster user password {user.address}")
+            raise RuleError(
+                f"{user.address} is not locked", hint=f"postmaster user password {word(user.address)}"
+            )
 
         def check(password: str) -> None:
             with directory.read() as reading:
@@ -99,7 +102,8 @@ def unlock(
         opened = locking.unlock(directory, where, hashed, keep_app_passwords=keep_app_passwords)
     login = opened.user.address.ascii
     if output is Format.table:
-        say(f"its held mail: postmaster queue list 'queue=hold and sasl={login}', then release or delete")
+        held = held_of("sasl", login)
+        say(f"its held mail: postmaster queue list {held}, then release or delete")
     print_record(
         output,
         {

@@ -8,7 +8,19 @@ from typing import Annotated
 import typer
 
 from postmaster.address import parse_address
-from postmaster.cli.state import DryRun, Output, Reason, Yes, confirm, print_record, progress, say, state_of
+from postmaster.cli.state import (
+    DryRun,
+    Output,
+    Reason,
+    Yes,
+    confirm,
+    print_record,
+    progress,
+    say,
+    say_undo,
+    say_way_back,
+    state_of,
+)
 from postmaster.cli.user.options import Generate, HashStdin, PasswordStdin, Where, ask_secret
 from postmaster.errors import PartialError, UsageError
 from postmaster.render.output import Format
@@ -63,7 +75,10 @@ def remove(
             done = removal.remove(directory, where, mail.value, progress=progress())
             gone, place, entry, failed = done.removed, done.place, done.entry, done.failed
     if not dry_run and output is Format.table:
-        say(f"undo: postmaster user restore {gone.record.address}")
+        if mail is Mail.delete:  # nothing is left that user restore could find
+            say_undo(entry)
+        else:
+            say_way_back("user", "restore", gone.record.address)
     print_record(
         output,
         {
@@ -78,7 +93,7 @@ def remove(
     if failed:
         raise PartialError(
             f"{gone.record.address} is removed, but not everything could be done: {'; '.join(failed)}",
-            hint="what is left is done by the next: postmaster user trash purge",
+            hint="mend that, then: postmaster user trash purge --unfinished",
         )
 
 

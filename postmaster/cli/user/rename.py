@@ -61,7 +61,7 @@ def rename(
             )
             record, entry, failed = done.record, done.entry, done.failed
             requeued, on_hold = done.requeued, done.on_hold
-    say_what_follows(output, entry, on_hold, f"recipient={was.ascii}")
+    say_what_follows(output, entry, on_hold, "recipient", was.ascii)
     print_record(
         output,
         {

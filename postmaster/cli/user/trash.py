@@ -78,7 +78,7 @@ def list_(
 
 @app.command(
     epilog="Examples: postmaster user trash purge --older-than 30d --yes; "
-    "postmaster user trash purge amy@example.org"
+    "postmaster user trash purge amy@example.org; postmaster user trash purge --unfinished"
 )
 def purge(
     context: typer.Context,
@@ -90,6 +90,9 @@ def purge(
         typer.Option("--older-than", metavar="AGE", help="Only of users removed so long ago: 30d."),
     ] = None,
     all_: Annotated[bool, typer.Option("--all", help="Everything in the trash.")] = False,
+    unfinished: Annotated[
+        bool, typer.Option("--unfinished", help="Nothing more; only go on with what was interrupted.")
+    ] = False,
     yes: Yes = False,
     dry_run: DryRun = False,
     reason: Reason = None,
@@ -97,20 +100,29 @@ def purge(
 ) -> None:
     """Delete mail in the trash for good. Mail that was kept in its place is not meant.
 
-    One that was interrupted is gone on with.
+    What was interrupted, here or in a removal or restoring of a user, is gone on with.
     """
     from postmaster.lifecycle import removal
 
     wanted = [parse_address(one) for one in addresses or ()]
-    if all_ == bool(wanted or older_than):
+    if (all_, bool(wanted or older_than is not None), unfinished).count(True) != 1:
         raise UsageError(
-            "name users, an age with --older-than, or give --all", hint=f"see: {context.command_path} --help"
+            "name users, an age with --older-than, or give --all or --unfinished",
+            hint=f"see: {context.command_path} --help",
         )
-    age = removal.parse_age(older_than) if older_than else None
+    age = None if older_than is None else removal.parse_age(older_than)
     words = " ".join([*map(str, wanted), *([f"--older-than {older_than}"] if older_than else [])])
     with state_of(context).directory(f"user trash purge {words}".strip(), reason=reason) as directory:
-        chosen, failed = removal.to_purge(directory, wanted, age), list[str]()
-        if not dry_run:
+        if unfinished:
+            chosen = [one for one in removal.list_all(directory) if one.left.mail == "delete"]
+        else:
+            chosen = removal.to_purge(directory, wanted, age)
+        failed = list[str]()
+        if not dry_run and unfinished:
+            failed = removal.finish(directory)
+            left = {one.left for one in removal.list_all(directory)}
+            chosen = [one for one in chosen if one.left not in left]
+        elif not dry_run:
             if chosen:
                 confirm(f"Delete the mail of {len(chosen)} removed users for good?", yes=yes)
             done = removal.purge(directory, chosen, progress=progress())

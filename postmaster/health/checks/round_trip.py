@@ -31,6 +31,7 @@ from postmaster.health.talk import (
     any_certificate,
     listeners,
 )
+from postmaster.shell import word
 
 if TYPE_CHECKING:
     from postmaster.health.probe import Trip
@@ -117,7 +118,7 @@ class _Round:
                 yield _bad(name, f"{name}-refused", f"the message cannot be read: {_words(error)}", remedy)
                 continue
             if not has_come:
-                remedy = f"postmaster trace {self._queue_id or self._account.address}"
+                remedy = f"postmaster trace {word(self._queue_id or self._account.address)}"
                 yield _bad(name, "not-delivered", f"the message did not come: {self._why}", remedy)
                 return
             self._trip.queued("")  # it is not in the queue any more
@@ -166,7 +167,7 @@ class _Round:
         measure = Measure("time", took, "s", at_most(60 * limits.reflector_warning), None, 0)
         if waits.took is None and measure.severity:
             message = f"no answer of {limits.reflector} for {age / 60:.0f} minutes"
-            remedy = f"postmaster trace {limits.reflector}: did the message leave, and what came back?"
+            remedy = f"postmaster trace {word(limits.reflector)}: did the message leave, and what came back?"
             yield _bad("reflector", "reflector-silent", message, remedy, Severity.warning, (measure,))
             return
         message = "an answer is awaited" if waits.took is None else f"answered after {took:.0f} s"

@@ -30,6 +30,7 @@ from postmaster.health.certificate import trusting
 from postmaster.process import run
 from postmaster.render.escape import printable
 from postmaster.settings import Settings
+from postmaster.shell import word
 
 if TYPE_CHECKING:
     import smtplib
@@ -120,7 +121,9 @@ def read_secret(file: str, name: str) -> str:
     if data is None:
         raise SettingsError(f"{name}: {path} is no file")
     if status.st_mode & 0o077 or status.st_uid not in (0, os.geteuid()):
-        raise RightsError(f"{name}: others may read {path}", hint=f"chown root {path} && chmod 600 {path}")
+        raise RightsError(
+            f"{name}: others may read {path}", hint=f"chown root {word(path)} && chmod 600 {word(path)}"
+        )
     secret = data.decode("utf-8", "replace").removesuffix("\n").removesuffix("\r")
     if not secret or len(data) > SECRET_LIMIT or not secret.isprintable():
         raise SettingsError(f"{name}: {path} does not hold one line with a secret")

@@ -52,7 +52,7 @@ def check(snapshot: Snapshot, settings: Settings) -> Iterator[Finding]:
                 "user_without_mail_folder",
                 snapshot.shown(one),
                 f"{root}/{box.mail_id} is not there: the user never had mail, or it is gone",
-                "restore the folder from a backup if there was mail",
+                "restore the folder from a backup if there was mail; else the next message makes it",
             )
 
 
@@ -64,7 +64,7 @@ def _without_user(path: str, wanted: str) -> Finding:
             "mail_folder_without_user",
             path,
             f"its user was removed and it was to be {what}, which was interrupted",
-            "the next removal or restoring of a user finishes it",
+            "postmaster user trash purge --unfinished",
         )
     return Finding(
         "mail_folder_without_user",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from postmaster.directory.snapshot import NOWHERE, Snapshot
+from postmaster.routing.check import remedies
 from postmaster.routing.check.finding import Finding
 from postmaster.routing.circles import circles
 
@@ -22,18 +23,18 @@ def check(snapshot: Snapshot) -> Iterator[Finding]:
             "loop",
             way[0],
             f"mail goes in a circle: {' → '.join([*way, way[0]])}{more}",
-            f"take one of these targets out: postmaster {_command(snapshot, circle[0], 'show')}",
+            remedies.taken_out(snapshot, circle[0]),
         )
     for source in sorted(snapshot.edges, key=snapshot.text):
         dead = [edge for edge in snapshot.edges[source] if edge.to == NOWHERE]
         for edge in dead:
             faulty.add(source)
+            ways = (remedies.made(snapshot, edge), remedies.taken_out(snapshot, source))
             yield Finding(
                 "dead_target",
                 snapshot.shown(source),
                 f"it leads to {edge.local}@{edge.domain}, which does not exist",
-                f"postmaster user add {edge.local.partition('+')[0]}@{edge.domain}, "
-                f"or take it out: postmaster {_command(snapshot, source, 'show')}",
+                "; or take it out: ".join(filter(None, ways)),
             )
     for source in sorted(snapshot.edges, key=snapshot.text):
         mailbox = snapshot.mailboxes.get(source)
@@ -43,10 +44,5 @@ def check(snapshot: Snapshot) -> Iterator[Finding]:
                 "dead_end",
                 snapshot.shown(source),
                 "every target is switched off, has ended, or leads nowhere itself: mail for it is refused",
-                f"give it another target: postmaster {_command(snapshot, source, 'show')}",
+                remedies.opened(snapshot, source),
             )
-
-
-def _command(snapshot: Snapshot, address_id: int, verb: str) -> str:
-    noun = "alias" if snapshot.addresses[address_id][2] == "alias" else "forward"
-    return f"{noun} {verb} {snapshot.shown(address_id)}"

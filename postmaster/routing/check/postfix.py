@@ -18,6 +18,7 @@ from postmaster.postfix.tokens import split
 from postmaster.routing.check.finding import Finding
 from postmaster.routing.server import Server, open_server
 from postmaster.settings import Settings
+from postmaster.shell import word
 
 #: A sender from elsewhere, for whom SRS makes an address of ours (RFC 2606: never a real one).
 _PROBE = "postmaster-check@srs-probe.invalid"
@@ -103,8 +104,17 @@ def _backscatter(server: Server, snapshot: Snapshot) -> Iterator[Finding]:
                 str(Domain(name)),
                 f"{table} sends every address of {Domain(name)} on to @{other}: mail for unknown ones is "
                 "accepted and comes back later, to senders who are often forged",
-                f"take it out of {table}; postmaster domain add {Domain(name)} --alias-of {other}",
+                f"take it out of {table}{_instead(snapshot, name, other.lower())}",
             )
+
+
+def _instead(snapshot: Snapshot, name: str, other: str) -> str:
+    """What lets one domain stand for another, where neither is in the way of that."""
+    if name in snapshot.by_name or other not in snapshot.by_name:
+        return ""
+    home = snapshot.domains[snapshot.by_name[other]][1]
+    home_name = other if home is None else snapshot.domains[home][0]
+    return f"; postmaster domain add {word(Domain(name))} --alias-of {word(Domain(home_name))}"
 
 
 def _any_of(table: str, names: Iterable[str]) -> set[str]:

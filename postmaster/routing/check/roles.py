@@ -10,10 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from postmaster.address import Domain
+from postmaster.address import Address, Domain, LocalPart
 from postmaster.directory.snapshot import NOWHERE, OUTSIDE, Snapshot
+from postmaster.routing.check import remedies
 from postmaster.routing.check.finding import Finding
 from postmaster.settings import Settings
+from postmaster.shell import word
 
 REQUIRED = {"postmaster": "missing_postmaster", "abuse": "missing_abuse"}
 CONTROL = ("admin", "administrator", "hostmaster", "webmaster")
@@ -32,7 +34,11 @@ def check(snapshot: Snapshot, settings: Settings) -> Iterator[Finding]:
                     code,
                     f"{role}@{Domain(name)}",
                     f"the address {why}: nobody hears what is wrong with the domain",
-                    f"postmaster alias set {role}@{where} ADDRESS",
+                    (
+                        remedies.opened(snapshot, there)
+                        if there >= 0 and snapshot.addresses[there][1] == role
+                        else f"postmaster alias set {word(Address(where, LocalPart(role)))} ADDRESS"
+                    ),
                 )
     overall = _reached(snapshot, settings.mail.postmaster)
     for name in names:
@@ -47,7 +53,7 @@ def check(snapshot: Snapshot, settings: Settings) -> Iterator[Finding]:
                     f"{role}@{Domain(name)}",
                     f"its mail reaches {named}, who does not read postmaster@{Domain(name)}: "
                     "whoever reads it can prove control of the domain",
-                    f"postmaster alias set {role}@{Domain(name)} postmaster@{Domain(name)}",
+                    remedies.sent_to_postmaster(snapshot, role, name),
                 )
 
 

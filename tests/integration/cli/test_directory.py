@@ -19,7 +19,7 @@ from .conftest import Cli
 def test_init_says_what_it_did_and_is_safe_to_repeat(bare: Cli) -> None:
     refused = bare("user", "list", expect=1)
     assert refused.err.count("\n") == 1
-    assert "(run: postmaster init)" in refused.err
+    assert f"(run: postmaster --config {bare.file} init)" in refused.err
     first = bare("init")
     assert "made the directory" in first.out
     assert "made the look-ups" in first.out
@@ -145,7 +145,7 @@ def test_aliases_are_set_edited_and_removed(house: Cli) -> None:
     assert dry.json["removed"] is False
     house("alias", "show", "team@example.org")
     gone = house("alias", "remove", "team@example.org", "--yes")
-    assert "undo: postmaster undo " in gone.err
+    assert f"undo: postmaster --config {house.file} undo " in gone.err
     assert "is no alias" in house("alias", "show", "team@example.org", expect=1).err
 
 
@@ -156,7 +156,7 @@ def test_forwards(house: Cli) -> None:
     assert told["before"] is None
     assert told["after"]["keep_copy"] is False
     gone = house("forward", "remove", "amy@example.org", "--yes")
-    assert "undo: postmaster undo " in gone.err
+    assert f"undo: postmaster --config {house.file} undo " in gone.err
 
 
 def test_removing_a_user_names_the_folder_and_who_lost_a_target(house: Cli) -> None:
@@ -176,7 +176,7 @@ def test_removing_a_domain_names_the_obstacles(house: Cli) -> None:
         assert obstacle in refused
     assert house("domain", "remove", "bücher.example", "--dry-run", "-o", "json").json["removed"] is False
     gone = house("domain", "remove", "bücher.example", "--yes")
-    assert "undo: postmaster undo " in gone.err
+    assert f"undo: postmaster --config {house.file} undo " in gone.err
 
 
 def test_publish_has_nothing_to_do_and_rebuilds_when_told(house: Cli) -> None:

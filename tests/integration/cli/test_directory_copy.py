@@ -36,7 +36,7 @@ def test_what_is_there_is_replaced_only_when_told_and_the_way_back_is_told(
     done = house("directory", "copy", "--replace", "--yes", other, ".")
     assert "new.example" not in house("domain", "list").out
     (undo,) = [line for line in done.err.splitlines() if line.startswith("undo: postmaster ")]
-    house(*undo.removeprefix("undo: postmaster ").split(), "--yes")
+    house(*undo.removeprefix(f"undo: postmaster --config {house.file} ").split(), "--yes")
     assert "new.example" in house("domain", "list").out
 
 

@@ -69,7 +69,7 @@ def test_undo_says_what_it_would_do_asks_and_names_its_own_entry(house: Cli) -> 
     house("alias", "show", "team@example.org", expect=1)
     assert "not done without being told" in house("undo", expect=2).err
     done = house("undo", "--yes", "-o", "json")
-    assert "undo: postmaster undo " in done.err
+    assert f"undo: postmaster --config {house.file} undo " in done.err
     assert house("alias", "show", "team@example.org", "-o", "json").json["targets"] == [
         *("amy@example.org", "bob@example.org")
     ]
@@ -105,6 +105,29 @@ def test_users_aliases_and_forwards_end_when_told(house: Cli) -> None:
     )
 
 
+def test_bytes_that_are_no_text_are_refused_in_one_line(house: Cli) -> None:
+    for words in (
+        ("history", "--actor", "a\udcff"),
+        ("user", "set", "amy@example.org", "--no-imap", "--reason", "\udcff"),
+    ):
+        assert house(*words, expect=2).err.endswith("is not UTF-8\n")
+
+
+def test_who_let_mail_go_to_an_address_elsewhere(house: Cli) -> None:
+    house("alias", "edit", "team@example.org", "--add", "Team+x@elsewhere.test", "--reason", "a friend")
+    house("alias", "edit", "team@example.org", "--remove", "team+x@elsewhere.test")
+    for address in ("team@elsewhere.test", "team+y@elsewhere.test"):
+        rows = house("history", address, "-o", "json").json
+        assert [row["reason"] for row in rows] == [None, "a friend"]
+    assert len(house("history", "--domain", "elsewhere.test", "-o", "json").json) == 3
+    assert "knows nothing of" in house("history", "amy@elsewhere.test", expect=1).err
+    assert "knows nothing of" in house("history", "--domain", "nowhere.test", expect=1).err
+    assert house("history", "amy+tag@example.org", "-o", "json").json
+    for wrong in ("", "@", "amy"):
+        house("history", wrong, expect=2)
+        house("history", "--domain", wrong, expect=2)
+
+
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 
 
@@ -115,6 +138,7 @@ def test_a_day_ends_with_itself_and_a_span_from_now() -> None:
     day = parse_until("2026-06-02", NOW)
     assert day is not None
     assert day.astimezone() == datetime(2026, 6, 3).astimezone()
+    assert parse_until("20260602", NOW) == parse_until("2026-W23-2", NOW) == day  # ISO 8601 writes it so too
 
 
 @given(st.text(max_size=20) | st.from_regex(r"\d{1,5}-\d\d-\d\d(T\d\d:\d\d)?", fullmatch=True))

@@ -62,6 +62,23 @@ def test_a_restore_is_an_entry_of_the_history_with_its_reason(house: Cli, tmp_pa
     assert "longer than" in house("directory", "restore", copy, "--yes", "--reason", "x" * 1001, expect=2).err
 
 
+def test_a_copy_never_takes_the_directorys_own_place(house: Cli, tmp_path: Path) -> None:
+    truth = tmp_path / "d" / "directory.db"
+    (tmp_path / "link.db").symlink_to(truth)
+    for name in (truth, tmp_path / "link.db"):
+        assert "is the directory itself" in house("directory", "backup", "--force", str(name), expect=2).err
+    odd = tmp_path / "o'dd ?x=1 %20 \udcff.db"
+    house("directory", "backup", str(odd))
+    house("directory", "restore", str(odd), "--yes")
+    long = house("directory", "backup", "x" * 100_000, expect=1).err
+    assert long.endswith("cannot be used: File name too long\n")
+    assert len(long) < 300
+    assert len(house("undo", "x" * 100_000, expect=2).err) < 2500
+    told = house("directory", "backup", str(tmp_path / "nowhere" / "copy.db"), expect=1).err
+    assert "No such file or directory" in told
+    assert "as root" not in told
+
+
 def test_a_number_that_no_entry_has_is_refused(house: Cli) -> None:
     for number in ("0", str(2**63), "9" * 30, "x"):
         for words in (("history", "--entry", number), ("undo", number, "--yes")):

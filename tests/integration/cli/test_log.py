@@ -187,7 +187,7 @@ def test_suspicious_logins_have_their_evidence_and_the_command_that_follows(
     (row,) = bare("log", "suspicious", "--log", str(path), "-o", "json", expect=4).json
     assert key_paths(row) == json_keys("log suspicious")
     assert (row["kind"], row["count"]) == ("guessed", 7)
-    assert row["command"] == """postmaster user set 'amy'"'"'s@x.test' --no-login --no-send"""
+    assert row["command"] == r"postmaster user set 'amy'\''s@x.test' --no-login --no-send"
     assert "amy's@x.test" in bare("log", "suspicious", "--log", str(path), expect=4).out
     assert bare("log", "suspicious", "--log", str(path), "--guesses", "8").out == "nothing suspicious\n"
 

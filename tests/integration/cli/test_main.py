@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -167,6 +168,19 @@ def test_a_closed_pipe_is_quiet(house: Cli) -> None:
         assert done.stderr == ""
 
 
+def test_a_stream_that_is_closed_or_full_is_no_surprise(house: Cli) -> None:
+    given = f"{sys.executable} -m postmaster --config {house.file} user show amy@example.org"
+    full = "postmaster: the output cannot be written: No space left on device (make room, and run it again)\n"
+    for redirection, status, said in (
+        (">&-", 0, ""),
+        ("<&- >&- 2>&-", 0, ""),
+        (">/dev/full", 1, full),
+    ):
+        command = ["sh", "-c", f"{given} {redirection}"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        assert (done.returncode, done.stderr) == (status, said), redirection
+
+
 def test_a_reader_who_has_seen_enough_is_no_failure(house: Cli) -> None:
     """Also where Typer meets the closed pipe first."""
     done = subprocess.Popen(
@@ -229,6 +243,25 @@ def test_an_interruption(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(state.State, "directory", interrupted)
     assert cli("user", "list", expect=130).err == "interrupted\n"
+
+
+def test_an_interruption_while_it_is_loaded_is_silent() -> None:
+    """Python's own start-up it cannot be silent in."""
+    slow = (
+        "import builtins, time, postmaster.__main__ as program; real = builtins.__import__\n"
+        "def waiting(name, *given, **more):\n"
+        "    if name == 'postmaster.cli.main': print('loading', flush=True); time.sleep(30)\n"
+        "    return real(name, *given, **more)\n"
+        "builtins.__import__ = waiting\nprogram.run()\n"
+    )
+    child = subprocess.Popen(
+        [sys.executable, "-c", slow], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert child.stdout is not None
+    assert child.stdout.readline() == "loading\n"
+    child.send_signal(signal.SIGINT)
+    _, said = child.communicate(timeout=30)
+    assert (child.returncode, said) == (-signal.SIGINT, "")
 
 
 def test_settings_that_do_not_fit_are_wrong_usage(tmp_path: Path) -> None:

@@ -95,7 +95,7 @@ def test_the_mail_goes_to_the_trash_and_comes_back_with_all_that_the_user_had(
     assert trash(directory) == []
     with directory.read() as reading:
         assert aliases.show(reading, A("team@example.org")).targets == (
-            *(A("bob@example.org"), A("amy@example.org")),
+            *(A("amy@example.org"), A("bob@example.org")),
         )
         assert forwards.show(reading, A("amy@example.org")).targets == (A("amy@elsewhere.example"),)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -93,3 +94,13 @@ def test_a_moment_as_people_name_it(text: str, expected: str) -> None:
 def test_what_is_no_moment_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="is no time"):
         moment(text, 0.0)
+
+
+@given(
+    st.from_regex(r"\d{1,6}w|(0001|9999)-(01|12)-(01|31)(T(00|23):(00|59)([+-](00|14):00)?)?", fullmatch=True)
+)
+def test_every_moment_is_one_that_a_date_can_be_made_of(text: str) -> None:
+    with suppress(UsageError):
+        found = moment(text, 1_780_000_000.0)
+        assert datetime.fromtimestamp(found, UTC).timestamp() == found
+        datetime.fromtimestamp(found)
