@@ -27,8 +27,9 @@ from postmaster.directory.entries import Entry, Listed
 from postmaster.directory.merge import Problem, Wanted
 from postmaster.errors import PasswordError, PostmasterError, UsageError
 
-#: Schemes that are stored and weak: of those Dovecot 2.4 takes none unless `auth_allow_weak_schemes` is set.
-WEAK = frozenset({"MD5-CRYPT", "SSHA"})
+#: Schemes that are stored and weak, and whether Dovecot 2.4 refuses them (unless `auth_allow_weak_schemes` is
+#: set): it still takes SHA-1 with a salt.
+WEAK = {"MD5-CRYPT": True, "SSHA": False}
 _NAMED = 40  # tables or files that are not read; an application beside the directory can have a hundred
 
 
@@ -112,7 +113,8 @@ class Gathered:
             return "", None
         name = found.partition("}")[0].lstrip("{")
         if name in WEAK:
-            self.note(f"{address} has a weak hash ({name}), and Dovecot 2.4 refuses weak schemes")
+            refused = ", which Dovecot 2.4 refuses" if WEAK[name] else ""
+            self.note(f"{address} has a weak hash ({name}){refused}")
         return found, None
 
     def user(
