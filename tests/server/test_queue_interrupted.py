@@ -128,7 +128,7 @@ def in_trash(queue: Queue) -> set[str]:
     return names
 
 
-def delete(queue: Queue) -> subprocess.Popen[str]:
+def delete(queue: Queue, out: int = subprocess.PIPE) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [
             sys.executable,
@@ -147,7 +147,7 @@ def delete(queue: Queue) -> subprocess.Popen[str]:
             "--why",
             "a stolen account",
         ],
-        stdout=subprocess.PIPE,
+        stdout=out,
         stderr=subprocess.PIPE,
         text=True,
     )
@@ -168,7 +168,7 @@ def deletion_beside_traffic(queue: Queue, count: int) -> None:
     kills = 0
     with Traffic(queue) as traffic:
         for tenth in range(1, 10):
-            running = delete(queue)
+            running = delete(queue, subprocess.DEVNULL)  # nobody reads what it prints while it runs
             # By turns: while copies are made, while some are held, and right after some were deleted.
             gone = count_files(trash)
             while running.poll() is None:
@@ -239,7 +239,7 @@ def test_an_interrupted_hold_is_finished_or_put_back(queue: Queue) -> None:
     was_held = queue.messages()[0].queue_id
     queue.hold(was_held)
     for word in ("finish", "release"):
-        running = delete(queue)
+        running = delete(queue, subprocess.DEVNULL)
         while running.poll() is None and count_files(queue.place.spool / "hold") < 20:
             time.sleep(0.001)
         running.send_signal(signal.SIGKILL)
@@ -267,7 +267,7 @@ def test_an_interrupted_hold_is_finished_or_put_back(queue: Queue) -> None:
 def test_from_the_keyboard_it_puts_back_what_it_holds(queue: Queue) -> None:
     fill(queue, 400)
     until(lambda: Counter(where for _, where in in_queue(queue)[MATCHED])["deferred"] == 400, 120)
-    running = delete(queue)
+    running = delete(queue, subprocess.DEVNULL)
     while running.poll() is None and count_files(queue.place.spool / "hold") < 20:
         time.sleep(0.001)
     running.send_signal(signal.SIGINT)

@@ -157,7 +157,7 @@ def test_a_redirected_message_does_not_look_deleted(place: Place) -> None:
     assert row["recipients"][0]["sent_on"] == ["new@b.test"]
     assert [one["kind"] for one in row["steps"]][-2:] == ["held", "redirected"]
     # The Message-ID is a stranger's: as a word of the shell it is one word.
-    assert row["remedy"].endswith("""postmaster trace new@b.test --message-id '<it'"'"'s@a.test>'""")
+    assert row["remedy"].endswith(r"postmaster trace new@b.test --message-id '<it'\''s@a.test>'")
 
 
 def test_what_was_held_says_by_whom_until_it_is_released(place: Place) -> None:
