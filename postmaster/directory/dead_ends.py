@@ -126,7 +126,7 @@ class DeadEnds:
         self._reading = reading
         self._states: dict[int, _State] = {}
         self._leads: dict[Address, tuple[bool, int | None]] = {}
-        self._always = set[int]()  # addresses that are known to be open for good
+        self._known: dict[int, Span] = {}  # what `open` found
 
     def prepare(self, ids: Sequence[int]) -> None:
         """Ask about many at once: each alone costs two queries."""
@@ -155,8 +155,11 @@ class DeadEnds:
         waiting: list[tuple[int, Span, _Way | None]] = [(address_id, ALWAYS, None)]
         while waiting and found != ALWAYS:
             node_id, span, before = waiting.pop()
-            if span == ALWAYS and node_id in self._always:
-                return self._note_always(before)
+            if span == ALWAYS and node_id in self._known:
+                if self._known[node_id] == ALWAYS:
+                    return self._note_always(before)
+                found = found.joined(self._known[node_id])
+                continue
             way = (node_id, before)
             state = self._state(node_id)
             span = span.within(state.passes)
@@ -177,13 +180,16 @@ class DeadEnds:
                     waiting.append((to, span, way))
             if kept == ALWAYS or (outside and span == ALWAYS):
                 return self._note_always(way)
+        self._known[address_id] = found
+        if found.is_empty:  # so nothing that it leads to is open either, and a dead chain is gone through once
+            self._known.update((one, NEVER) for one, span in seen.items() if span == ALWAYS)
         return found
 
     def _note_always(self, way: _Way | None) -> Span:
         """Remember it of all on the way to where mail ends, so that a chain is gone through once."""
         while way is not None:
             node_id, way = way
-            self._always.add(node_id)
+            self._known[node_id] = ALWAYS
         return ALWAYS
 
     def keeps(self, address_id: int) -> Span:
