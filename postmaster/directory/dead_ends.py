@@ -181,7 +181,7 @@ class DeadEnds:
             if kept == ALWAYS or (outside and span == ALWAYS):
                 return self._note_always(way)
         self._known[address_id] = found
-        if found.is_empty:  # so nothing that it leads to is open either, and a dead chain is gone through once
+        if found.is_empty:  # nor is anything open that it leads to: a dead chain is gone through once
             self._known.update((one, NEVER) for one, span in seen.items() if span == ALWAYS)
         return found
 

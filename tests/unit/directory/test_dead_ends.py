@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection
 
 from postmaster.address import parse_address
-from postmaster.directory.dead_ends import ALWAYS, EVER, NEVER, DeadEnds, Span, _State
+from postmaster.directory.dead_ends import ALWAYS, NEVER, DeadEnds, Span, _State
+from postmaster.directory.lookups import EVER
 
 MOST = 8
 NAMES = [parse_address(f"a{number}@house.example") for number in range(MOST + 2)]
