@@ -14,7 +14,6 @@ user there is a Move with the command to type.
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
@@ -26,6 +25,7 @@ from postmaster.directory import passwords
 from postmaster.directory.entries import Entry, Listed
 from postmaster.directory.merge import Problem, Wanted
 from postmaster.errors import PasswordError, PostmasterError, UsageError
+from postmaster.shell import word
 
 #: Schemes that are stored and weak, and whether Dovecot 2.4 refuses them (unless `auth_allow_weak_schemes` is
 #: set): it still takes SHA-1 with a salt.
@@ -149,21 +149,21 @@ class Gathered:
         if ".." in (*parts, *PurePosixPath(inside).parts) or not (folder + inside).isprintable():
             self.note(f"{address}: the mail folder {folder[:100]!r} is left where it is, its name is no path")
             return None, None
-        where = shlex.quote(str(home))
+        where = word(str(home))
         try:
             mail_id: str | None = fields.mail_id(str(home.relative_to(self.mail_root)))
         except (ValueError, UsageError):
             mail_id = None
         if mail_id is None:
             mail_id = fields.mail_id(_tame(address))
-            target = shlex.quote(str(self.mail_root / mail_id))
-            store = shlex.quote(str(home / inside)) if inside else where
+            target = word(str(self.mail_root / mail_id))
+            store = word(str(home / inside)) if inside else where
             command = f"mkdir -p {target} && mv {store} {target}/Maildir"
             return mail_id, Move(address, str(home / inside), command)
         if inside.strip("/") == "Maildir":
             return mail_id, None
         store = inside.strip("/") or "."
-        return mail_id, Move(address, str(home / inside), f"ln -s {shlex.quote(store)} {where}/Maildir")
+        return mail_id, Move(address, str(home / inside), f"ln -s {word(store)} {where}/Maildir")
 
     def alias(self, place: str, address: str, targets: Sequence[str], **given: Any) -> None:
         if address.startswith("@") and len(targets) == 1 and targets[0].startswith("@"):
