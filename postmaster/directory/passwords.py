@@ -112,6 +112,7 @@ def match_many(pairs: Sequence[tuple[str, str]]) -> Generator[bool, None, None]:
 def _on_every_processor(work: Callable[[Given], Made], given: Iterable[Given]) -> Generator[Made, None, None]:
     from concurrent.futures import ThreadPoolExecutor  # argon2 leaves the interpreter to others meanwhile
 
+    _argon2id()  # loaded once, before the threads: passlib.hash fails where two load from it at a time
     pool = ThreadPoolExecutor(max_workers=os.cpu_count())
     try:
         waiting: deque[Future[Made]] = deque()
